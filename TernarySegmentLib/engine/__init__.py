@@ -1,0 +1,1 @@
+"""Bit-packed ternary convolution: numpy, numba when present, nothing else."""

@@ -1,0 +1,148 @@
+"""Between the scan's own grid and the network's working grid.
+
+A working grid is axis aligned in the patient's LPS frame (x to the left, y to the back, z to the head) with one
+isotropic spacing, so that every scan reaches the network in the same orientation whatever its direction cosines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+OUTSIDE_HU = -1024
+"""What the working grid holds where the scan has no voxel: air."""
+
+Box = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Lower and upper corner in LPS, mm."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An axis-aligned LPS grid; ``origin`` is the centre of voxel (0, 0, 0).
+
+    Attributes:
+        spacing: isotropic voxel size, mm.
+        origin: LPS position of the first voxel's centre, mm, (x, y, z).
+        size: number of voxels, (x, y, z).
+    """
+
+    spacing: float
+    origin: tuple[float, float, float]
+    size: tuple[int, int, int]
+
+    @property
+    def box(self) -> Box:
+        """Outer bounds of the grid's voxels in LPS, mm."""
+        lower = tuple(o - self.spacing / 2 for o in self.origin)
+        upper = tuple(low + n * self.spacing for low, n in zip(lower, self.size, strict=True))
+        return lower, upper  # type: ignore[return-value]
+
+    def image(self, array: np.ndarray) -> sitk.Image:
+        """The array, axes (z, y, x), as an image on this grid."""
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing([self.spacing] * 3)
+        image.SetOrigin(self.origin)
+        return image
+
+
+def bounds(image: sitk.Image) -> Box:
+    """Outer bounds of an image's voxels in LPS, mm, whatever its direction cosines."""
+    size = image.GetSize()
+    corners = np.array(
+        [
+            image.TransformContinuousIndexToPhysicalPoint([(n - 0.5 if far else -0.5) for n, far in zip(size, corner, strict=True)])
+            for corner in np.ndindex(2, 2, 2)
+        ]
+    )
+    return tuple(corners.min(0)), tuple(corners.max(0))  # type: ignore[return-value]
+
+
+def grid_over(box: Box, spacing: float, multiple: int = 1) -> Grid:
+    """The smallest working grid over a box, each side a multiple of ``multiple`` voxels, centred on the box.
+
+    Args:
+        box: lower and upper corner in LPS, mm.
+        spacing: voxel size, mm.
+        multiple: what each side's voxel count must be divisible by (the network's total stride).
+    """
+    lower, upper = np.array(box[0]), np.array(box[1])
+    size = np.ceil((upper - lower) / (spacing * multiple) - 1e-6).astype(int).clip(1) * multiple
+    first = (lower + upper) / 2 - (size - 1) * spacing / 2
+    return Grid(spacing, tuple(float(v) for v in first), tuple(int(n) for n in size))  # type: ignore[arg-type]
+
+
+def _index_window(image: sitk.Image, box: Box, margin: int) -> tuple[list[int], list[int]] | None:
+    """Start and size of the voxels of ``image`` that a box touches, plus a margin; None when it touches none."""
+    corners = [[box[far][axis] for axis, far in enumerate(corner)] for corner in np.ndindex(2, 2, 2)]
+    indices = np.array([image.TransformPhysicalPointToContinuousIndex(corner) for corner in corners])
+    size = np.array(image.GetSize())
+    start = (np.floor(indices.min(0)).astype(int) - margin).clip(0, size)
+    stop = (np.ceil(indices.max(0)).astype(int) + 1 + margin).clip(0, size)
+    if (stop <= start).any():
+        return None
+    return [int(v) for v in start], [int(v) for v in stop - start]
+
+
+def shrink_factors(image: sitk.Image, spacing: float) -> list[int]:
+    """How many voxels of each image axis one voxel of the working grid averages over."""
+    return [max(1, int(spacing / s + 0.3)) for s in image.GetSpacing()]
+
+
+def to_grid(image: sitk.Image, grid: Grid, outside: float = OUTSIDE_HU) -> np.ndarray:
+    """Resample an image to a working grid: whole-voxel averaging against aliasing, then linear interpolation.
+
+    Only the voxels that the grid touches are read, so that a small region of a large scan costs little.
+
+    Args:
+        image: a 3D scalar image.
+        grid: where to sample.
+        outside: the value where the image has no voxel.
+
+    Returns:
+        float32 array of shape ``grid.size[::-1]``, axes (z, y, x).
+    """
+    factors = shrink_factors(image, grid.spacing)
+    window = _index_window(image, grid.box, margin=2 * max(factors))
+    if window is None:
+        return np.full(grid.size[::-1], outside, np.float32)
+    part = sitk.RegionOfInterest(image, window[1], window[0])
+    # a window thinner than the factor cannot be binned along that axis
+    factors = [min(f, n) for f, n in zip(factors, window[1], strict=True)]
+    if max(factors) > 1:
+        part = sitk.BinShrink(part, factors)
+    sampled = sitk.Resample(
+        part, grid.size, sitk.Transform(), sitk.sitkLinear, grid.origin, [grid.spacing] * 3,
+        sitk.Image(1, 1, 1, sitk.sitkUInt8).GetDirection(), outside, sitk.sitkFloat32,
+    )  # fmt: skip
+    return sitk.GetArrayFromImage(sampled)
+
+
+def to_image(margin: np.ndarray, grid: Grid, reference: sitk.Image) -> sitk.Image:
+    """Bring a decision margin back to an image's own grid: the mask is where the interpolated margin is positive.
+
+    Interpolating the margin and thresholding once gives smoother borders than moving a finished mask.
+
+    Args:
+        margin: float array on the grid, axes (z, y, x); positive inside the structure.
+        grid: where the margin lives.
+        reference: the image whose grid the mask must have.
+
+    Returns:
+        uint8 image, 1 inside, with exactly the size, spacing, origin and direction of ``reference``.
+    """
+    result = sitk.Image(reference.GetSize(), sitk.sitkUInt8)
+    result.CopyInformation(reference)
+    window = _index_window(reference, grid.box, margin=1)
+    if window is None:
+        return result
+    start, size = window
+    origin = reference.TransformIndexToPhysicalPoint(start)
+    lowest = float(min(margin.min(), -1.0))
+    values = sitk.Resample(
+        grid.image(np.ascontiguousarray(margin, np.float32)), size, sitk.Transform(), sitk.sitkLinear,
+        origin, reference.GetSpacing(), reference.GetDirection(), lowest, sitk.sitkFloat32,
+    )  # fmt: skip
+    inside = sitk.Cast(values > 0, sitk.sitkUInt8)
+    return sitk.Paste(result, inside, size, [0, 0, 0], start)

@@ -1,0 +1,1 @@
+"""Training of ternary networks with torch. Never imported at inference."""
