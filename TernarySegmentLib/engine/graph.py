@@ -1,0 +1,110 @@
+"""The layer graph: plain data that the torch trainer and the bit-packed engine both execute.
+
+Every hidden tensor is ternary. The input is a volume of integer HU levels whose 2×2×2 blocks are folded into eight
+channels, so that all layers work at half the grid's resolution or coarser; the head unfolds its scores again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal["first", "conv", "pool", "upsample", "concat", "head"]
+
+INPUT = "input"
+FOLD = 2
+"""Edge of the blocks folded into channels; channel of block voxel (dz, dy, dx) is 4·dz + 2·dy + dx."""
+FOLDED_CHANNELS = FOLD**3
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node of the graph.
+
+    Attributes:
+        name: what later layers call it.
+        kind: ``first`` (integer levels × integer weights), ``conv`` (ternary × ternary), ``pool`` (2×2×2 maximum),
+            ``upsample`` (nearest, ×2), ``concat`` (of channels) or ``head`` (ternary features × integer weights).
+        inputs: names of the tensors it reads.
+        channels: output channels; for the head, number of labels × 8 block voxels, label-major.
+        kernel: 1 or 3, of ``first``, ``conv`` and ``head``.
+        stride: 1 or 2, of ``conv``.
+    """
+
+    name: str
+    kind: Kind
+    inputs: tuple[str, ...]
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Layers in the order of execution; the last one is the head."""
+
+    layers: tuple[Layer, ...]
+
+    def input_channels(self, layer: Layer) -> int:
+        """Number of channels a layer reads, over all its inputs."""
+        return sum(FOLDED_CHANNELS if name == INPUT else self[name].channels for name in layer.inputs)
+
+    def __getitem__(self, name: str) -> Layer:
+        return next(layer for layer in self.layers if layer.name == name)
+
+    def scale(self, name: str) -> int:
+        """Edge of one voxel of a tensor in voxels of the working grid."""
+        if name == INPUT:
+            return FOLD
+        layer = self[name]
+        scale = self.scale(layer.inputs[0])
+        if layer.kind == "upsample":
+            return scale // 2
+        return scale * (2 if layer.kind == "pool" else layer.stride)
+
+    @property
+    def multiple(self) -> int:
+        """What each side of the working grid must be divisible by."""
+        return max(self.scale(layer.name) for layer in self.layers)
+
+    def last_use(self) -> dict[str, int]:
+        """Index of the last layer that reads each tensor, after which its buffer is free."""
+        return {name: index for index, layer in enumerate(self.layers) for name in layer.inputs}
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Plain dictionaries, for JSON."""
+        return [asdict(layer) for layer in self.layers]
+
+    @staticmethod
+    def from_list(items: list[dict[str, Any]]) -> Graph:
+        """The inverse of :meth:`to_list`."""
+        return Graph(tuple(Layer(**{**item, "inputs": tuple(item["inputs"])}) for item in items))
+
+
+def unet(widths: tuple[int, ...], labels: int) -> Graph:
+    """A 3D U-Net of ternary layers: strided convolutions down, nearest upsampling and concatenation up.
+
+    Args:
+        widths: channels at each level, finest (half the grid's resolution) first.
+        labels: number of output labels, background included.
+    """
+    layers = [Layer("first", "first", (INPUT,), widths[0]), Layer("enc0", "conv", ("first",), widths[0])]
+    for level in range(1, len(widths)):
+        down, width = f"down{level}", widths[level]
+        layers.append(Layer(down, "conv", (f"enc{level - 1}",), width, stride=2))
+        layers.append(Layer(f"enc{level}", "conv", (down,), width))
+    deepest = len(widths) - 1
+    source, channels = f"enc{deepest}", widths[deepest]
+    for level in range(deepest - 1, -1, -1):
+        width = widths[level]
+        if channels != width:  # narrow before upsampling, where a convolution costs an eighth
+            layers.append(Layer(f"narrow{level}", "conv", (source,), width))
+            source = f"narrow{level}"
+        layers.append(Layer(f"up{level}", "upsample", (source,), width))
+        layers.append(Layer(f"skip{level}", "concat", (f"up{level}", f"enc{level}"), 2 * width))
+        layers.append(Layer(f"dec{level}", "conv", (f"skip{level}",), width))
+        source, channels = f"dec{level}", width
+    # the head sees more than the last layer's few trits: they must tell eight voxels' labels apart
+    layers.append(Layer("features", "concat", ("dec0", "skip0"), 3 * widths[0]))
+    layers.append(Layer("scores", "head", ("features",), labels * FOLDED_CHANNELS, kernel=1))
+    return Graph(tuple(layers))

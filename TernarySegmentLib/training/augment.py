@@ -1,0 +1,118 @@
+"""Random but plausible variants of a scan: position, shape, contrast, noise and slice thickness."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from TernarySegmentLib.engine.levels import LIMIT, WINDOW
+
+ROTATION = 0.22
+"""Standard deviation is half of it; rad about each axis."""
+SCALE = 0.16
+ELASTIC_MM = 4.0
+"""Standard deviation of the control points' displacement."""
+CONTROL_SPACING_MM = 32.0
+
+
+def _rotation(angles: np.ndarray) -> np.ndarray:
+    """Rotation matrix for (z, y, x) axes from three angles in rad."""
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = [a for a in range(3) if a != axis]
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        matrix = matrix @ turn
+    return matrix
+
+
+def sample_points(
+    centre: np.ndarray, patch: tuple[int, int, int], spacing: float, random: np.random.Generator
+) -> Tensor:
+    """Where in the scan each voxel of an affinely and elastically deformed patch lies.
+
+    Returns:
+        float32 (*patch, 3), voxel coordinates (z, y, x).
+    """
+    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    scale = np.exp(random.normal(0, SCALE / 2)) * np.exp(random.normal(0, SCALE / 4, 3))
+    matrix = _rotation(random.normal(0, ROTATION / 2, 3)) @ np.diag(scale)
+    points = points @ torch.from_numpy(matrix.T.astype(np.float32)) + torch.from_numpy(centre.astype(np.float32))
+    if random.random() < 0.7:
+        controls = [max(3, round(n * spacing / CONTROL_SPACING_MM) + 1) for n in patch]
+        shifts = random.normal(0, ELASTIC_MM / spacing, (1, 3, *controls)).astype(np.float32)
+        smooth = F.interpolate(torch.from_numpy(shifts), patch, mode="trilinear", align_corners=True)
+        points = points + smooth[0].permute(1, 2, 3, 0)
+    return points
+
+
+def resample(volume: Tensor, points: Tensor, mode: str) -> Tensor:
+    """Read a volume (D, H, W) at voxel coordinates (*shape, 3), cutting out only the part that is needed."""
+    size = torch.tensor(volume.shape)
+    low = torch.minimum(points.amin((0, 1, 2)).floor().long().clamp(min=0), size - 2)
+    high = torch.maximum(torch.minimum(points.amax((0, 1, 2)).ceil().long() + 1, size), low + 2)
+    part = volume[low[0] : high[0], low[1] : high[1], low[2] : high[2]].float()
+    unit = 2 * (points - low) / (torch.tensor(part.shape) - 1) - 1
+    sampled = F.grid_sample(
+        part[None, None], unit.flip(-1)[None], mode=mode, padding_mode="border", align_corners=True
+    )  # fmt: skip
+    return sampled[0, 0]
+
+
+def _thick_slices(hu: Tensor, random: np.random.Generator) -> Tensor:
+    """As if every few slices had been averaged by the scanner and interpolated again."""
+    factor = int(random.integers(2, 4))
+    thick = F.avg_pool1d(hu.flatten(1).T[:, None], factor, ceil_mode=True)
+    return F.interpolate(thick, hu.shape[0], mode="linear")[:, 0].T.reshape(hu.shape)
+
+
+def vary_intensity(hu: Tensor, random: np.random.Generator) -> Tensor:
+    """Contrast, brightness, contrast agent, slice thickness, blur and noise."""
+    hu = hu.clamp(-300, 600)
+    hu = (hu - 50) * float(np.exp(random.normal(0, 0.1))) + 50 + float(random.normal(0, 12))
+    if random.random() < 0.5:  # more or less contrast agent: what is enhanced moves, fat and water stay
+        enhanced = (hu - 40).clamp(min=0)
+        hu = hu + enhanced * float(random.uniform(-0.4, 0.4))
+    if random.random() < 0.3:
+        hu = _thick_slices(hu, random)
+    if random.random() < 0.25:
+        hu = F.avg_pool3d(hu[None, None], 3, 1, 1, count_include_pad=False)[0, 0] * 0.5 + hu * 0.5
+    if random.random() < 0.7:
+        noise = random.standard_normal(hu.shape, dtype=np.float32) * np.float32(random.uniform(2, 22))
+        hu = hu + torch.from_numpy(noise)
+    return hu
+
+
+def to_levels(hu: Tensor) -> Tensor:
+    """The torch twin of :func:`TernarySegmentLib.engine.levels.hu_to_levels`, as float32."""
+    low, high = WINDOW
+    return ((hu.clamp(low, high) - (low + high) / 2) * (2 * LIMIT / (high - low))).round()
+
+
+def augmented_patch(
+    hu: Tensor,
+    labels: Tensor,
+    centre: np.ndarray,
+    patch: tuple[int, int, int],
+    spacing: float,
+    random: np.random.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Cut and vary one patch.
+
+    Args:
+        hu, labels: the scan, (z, y, x).
+        centre: voxel position of the patch's centre, (z, y, x).
+        patch: size in voxels.
+        spacing: mm.
+        random: every draw comes from here.
+
+    Returns:
+        HU levels, float32, and labels, int64, both of shape ``patch``.
+    """
+    points = sample_points(centre, patch, spacing, random)
+    varied = vary_intensity(resample(hu, points, "bilinear"), random)
+    return to_levels(varied), resample(labels, points, "nearest").long()

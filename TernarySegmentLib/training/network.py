@@ -1,0 +1,139 @@
+"""The torch side of the layer graph: the network that training updates and that export turns into integers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from TernarySegmentLib.engine.graph import FOLD, INPUT, Graph, Layer
+from TernarySegmentLib.training.quantise import (
+    Activations,
+    Weights,
+    activate,
+    integer_codes,
+    quantise_integer,
+    quantise_weight,
+)
+
+
+def fold(volume: Tensor) -> Tensor:
+    """(B, 1, D, H, W) to (B, 8, D/2, H/2, W/2): each 2×2×2 block becomes eight channels, 4·dz + 2·dy + dx."""
+    batch, _, depth, height, width = volume.shape
+    blocks = volume.view(batch, depth // FOLD, FOLD, height // FOLD, FOLD, width // FOLD, FOLD)
+    return blocks.permute(0, 2, 4, 6, 1, 3, 5).reshape(batch, FOLD**3, depth // FOLD, height // FOLD, width // FOLD)
+
+
+def unfold(scores: Tensor, labels: int) -> Tensor:
+    """(B, labels·8, D, H, W), label-major, to (B, labels, 2D, 2H, 2W): the inverse of :func:`fold` for each label."""
+    batch, _, depth, height, width = scores.shape
+    blocks = scores.view(batch, labels, FOLD, FOLD, FOLD, depth, height, width).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return blocks.reshape(batch, labels, depth * FOLD, height * FOLD, width * FOLD)
+
+
+class QuantisedConvolution(nn.Module):
+    """Convolution with quantised weights, batch normalisation and the few-valued activation.
+
+    ``beta`` is the continuation's steepness and is read at every forward pass; None is the hard step.
+    """
+
+    def __init__(self, layer: Layer, inputs: int, weights: Weights, activations: Activations) -> None:
+        super().__init__()
+        self.layer, self.weights, self.activations = layer, weights, activations
+        self.weight = nn.Parameter(torch.empty(layer.channels, inputs, *[layer.kernel] * 3))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.norm = nn.BatchNorm3d(layer.channels)
+        self.beta: Tensor | None = None
+
+    def quantised(self) -> Tensor:
+        """The weight the forward pass sees."""
+        if self.layer.kind == "first":
+            return self.weight if self.weights == "full" else quantise_integer(self.weight, per_channel=True)
+        return quantise_weight(self.weight, self.weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) to (B, channels, D/stride, H/stride, W/stride)."""
+        summed = F.conv3d(x, self.quantised(), stride=self.layer.stride, padding=self.layer.kernel // 2)
+        return activate(self.norm(summed), self.activations, self.beta)
+
+
+class Head(nn.Module):
+    """1×1×1 convolution to label scores with 8-bit integer weights that share one step, and an integer bias."""
+
+    def __init__(self, layer: Layer, inputs: int, weights: Weights) -> None:
+        super().__init__()
+        self.weights = weights
+        self.weight = nn.Parameter(torch.empty(layer.channels, inputs, 1, 1, 1))
+        nn.init.normal_(self.weight, std=inputs**-0.5)
+        self.bias = nn.Parameter(torch.zeros(layer.channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) to scores (B, channels, D, H, W)."""
+        if self.weights == "full":
+            return F.conv3d(x, self.weight, self.bias)
+        _, step = integer_codes(self.weight, per_channel=False)
+        bias = self.bias + ((self.bias / step).round() * step - self.bias).detach()
+        return F.conv3d(x, quantise_integer(self.weight, per_channel=False), bias)
+
+
+class TernaryNetwork(nn.Module):
+    """Executes a layer graph.
+
+    Args:
+        graph: the layers.
+        weights: quantiser of the hidden layers' weights.
+        activations: activation of every layer but the head.
+        auxiliary: names of tensors that get a score head of their own while training (deep supervision).
+        labels: number of output labels.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        weights: Weights = "ternary",
+        activations: Activations = "ternary",
+        auxiliary: tuple[str, ...] = (),
+        labels: int = 9,
+    ) -> None:
+        super().__init__()
+        self.graph = graph
+        self.blocks = nn.ModuleDict()
+        for layer in graph.layers:
+            inputs = graph.input_channels(layer)
+            if layer.kind in ("first", "conv"):
+                self.blocks[layer.name] = QuantisedConvolution(layer, inputs, weights, activations)
+            elif layer.kind == "head":
+                self.blocks[layer.name] = Head(layer, inputs, weights)
+        self.auxiliary = nn.ModuleDict({name: nn.Conv3d(graph[name].channels, labels, 1) for name in auxiliary})
+        self.register_buffer("beta", torch.tensor(1.0))
+
+    def set_beta(self, beta: float | None) -> None:
+        """Reach every activation with the continuation's β; None switches all of them to the hard step."""
+        if beta is not None:
+            self.beta.fill_(beta)
+        for block in self.blocks.values():
+            if isinstance(block, QuantisedConvolution):
+                block.beta = None if beta is None else self.beta
+
+    def forward(self, folded: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Scores of the folded volume, and those of the auxiliary heads (empty outside training).
+
+        Args:
+            folded: (B, 8, D, H, W) HU levels in [-127, 127], see :func:`fold`.
+
+        Returns:
+            (B, labels·8, D, H, W), label-major, and (B, labels, ...) for each auxiliary head.
+        """
+        tensors = {INPUT: folded}
+        for layer in self.graph.layers:
+            sources = [tensors[name] for name in layer.inputs]
+            if layer.kind == "upsample":
+                tensors[layer.name] = F.interpolate(sources[0], scale_factor=2.0, mode="nearest")
+            elif layer.kind == "concat":
+                tensors[layer.name] = torch.cat(sources, 1)
+            elif layer.kind == "pool":
+                tensors[layer.name] = F.max_pool3d(sources[0], 2)
+            else:
+                tensors[layer.name] = self.blocks[layer.name](sources[0])
+        extra = [head(tensors[name]) for name, head in self.auxiliary.items()] if self.training else []
+        return tensors[self.graph.layers[-1].name], extra

@@ -1,0 +1,94 @@
+"""Every choice of a training run, frozen, saved beside its checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from TernarySegmentLib.training.quantise import Activations, Weights
+
+LABELS = ("background", "spleen", "right kidney", "left kidney", "gallbladder", "liver", "stomach", "aorta", "pancreas")
+PANCREAS = LABELS.index("pancreas")
+SETTINGS_FILE = "settings.json"
+VALIDATION = ("0007", "0024", "0034")
+"""Everything that is chosen is chosen on these cases; they are never trained on."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One training run.
+
+    Attributes:
+        spacing: working grid, mm.
+        widths: channels at each level of the U-Net, finest first.
+        weights, activations: quantisers.
+        schedule: ``step`` trains with the hard step and its surrogate gradient from the start; ``continuation`` with
+            the ternary tanh whose β rises from ``beta_start`` to ``beta_end``, then the hard step.
+        continuation_share: part of the run that the continuation takes.
+        patch: training patch in voxels, (z, y, x).
+        batch: patches per step.
+        steps: length of the run.
+        rate: peak learning rate of AdamW.
+        warmup, decay: parts of the run in which the rate rises at the start and falls to zero at the end.
+        frozen_norm: last part of the run in which batch norm uses re-estimated population statistics, as inference does.
+        pancreas_share: part of the patches centred on the pancreas; the rest is centred on any organ.
+        phantom_share: part of the patches cut from synthetic abdomens.
+        pancreas_weight: weight of the pancreas in cross-entropy and Dice, against 1 for each other label.
+        ema: decay of the averaged weights that are evaluated and exported.
+        seed: of everything random.
+    """
+
+    spacing: float = 2.0
+    widths: tuple[int, ...] = (32, 64, 128, 128)
+    weights: Weights = "ternary"
+    activations: Activations = "ternary"
+    schedule: Literal["step", "continuation"] = "step"
+    beta_start: float = 1.0
+    beta_end: float = 8.0
+    continuation_share: float = 0.3
+    patch: tuple[int, int, int] = (64, 64, 96)
+    batch: int = 2
+    steps: int = 8000
+    rate: float = 3e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.03
+    decay: float = 0.4
+    frozen_norm: float = 0.1
+    pancreas_share: float = 0.75
+    phantom_share: float = 0.08
+    pancreas_weight: float = 3.0
+    ema: float = 0.998
+    seed: int = 0
+
+    def changed(self, **values: Any) -> Settings:
+        """A copy with some values replaced."""
+        return replace(self, **values)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(path: Path) -> Settings:
+        """Read what :meth:`save` wrote."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        known = {field.name for field in fields(Settings)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"{path} has settings this version does not know: {', '.join(unknown)}.")
+        return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    @property
+    def digest(self) -> str:
+        """Short hash by which the model card names these settings."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+COARSE = Settings(
+    spacing=4.0, widths=(32, 64, 64), patch=(64, 64, 80), steps=2500, pancreas_share=0.3, seed=1, frozen_norm=0.0
+)
+FINE = Settings()
+PRESETS = {"coarse": COARSE, "fine": FINE}

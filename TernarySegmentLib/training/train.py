@@ -1,0 +1,231 @@
+"""The training loop: resumable, seeded, evaluated as it goes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from TernarySegmentLib.engine.graph import unet
+from TernarySegmentLib.training.data import Case, PatchSampler
+from TernarySegmentLib.training.losses import label_weights, total_loss
+from TernarySegmentLib.training.network import TernaryNetwork, fold, unfold
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
+
+CHECKPOINT = "checkpoint.pt"
+
+NORM_BATCHES = 30
+"""Batches over which batch-norm statistics are re-estimated; with running averages of tiny batches the same weights
+scored near zero."""
+
+
+def build(settings: Settings) -> TernaryNetwork:
+    """An untrained network of these settings."""
+    graph = unet(settings.widths, len(LABELS))
+    auxiliary = tuple(f"dec{level}" for level in range(1, len(settings.widths) - 1))
+    return TernaryNetwork(graph, settings.weights, settings.activations, auxiliary, len(LABELS))
+
+
+def rate_at(step: int, settings: Settings) -> float:
+    """Learning rate: a linear rise, a plateau, a linear fall to zero."""
+    rise = min(1.0, (step + 1) / max(1.0, settings.warmup * settings.steps))
+    fall = min(1.0, (settings.steps - step) / max(1.0, settings.decay * settings.steps))
+    return settings.rate * min(rise, fall)
+
+
+def beta_at(step: int, settings: Settings) -> float | None:
+    """The continuation's β: rising geometrically, then None, the hard step."""
+    length = settings.continuation_share * settings.steps
+    if settings.schedule == "step" or settings.activations == "relu" or step >= length:
+        return None
+    return settings.beta_start * (settings.beta_end / settings.beta_start) ** (step / length)
+
+
+def norms(network: nn.Module) -> list[nn.BatchNorm3d]:
+    """All batch-normalisation layers."""
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+
+
+@torch.no_grad()
+def reestimate_norms(network: TernaryNetwork, sampler: PatchSampler, batches: int = NORM_BATCHES) -> None:
+    """Replace batch-norm statistics by plain averages over training batches, with the hard step."""
+    network.train()
+    network.set_beta(None)
+    for norm in norms(network):
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    for index in range(batches):
+        network(fold(sampler.batch(10_000_000 + index)[0]))
+    for norm in norms(network):
+        norm.momentum = 0.1
+    network.eval()
+
+
+def dice(first: Tensor, second: Tensor) -> float:
+    """Dice overlap of two boolean masks; 1 when both are empty."""
+    total = int(first.sum()) + int(second.sum())
+    return 2 * int((first & second).sum()) / total if total else 1.0
+
+
+def around_pancreas(case: Case, multiple: int, margin: int = 16) -> tuple[slice, ...]:
+    """The box of the true pancreas plus a margin in voxels, its sides a multiple of the network's stride."""
+    low, high = case.pancreas.min(0) - margin, case.pancreas.max(0) + 1 + margin
+    box = []
+    for lower, upper, size in zip(low, high, case.hu.shape, strict=True):
+        lower = max(int(lower), 0)
+        length = min(math.ceil((min(int(upper), size) - lower) / multiple), size // multiple) * multiple
+        lower = min(lower, size - length)
+        box.append(slice(lower, lower + length))
+    return tuple(box)
+
+
+@torch.no_grad()
+def quick_dice(network: TernaryNetwork, case: Case) -> float:
+    """Dice around the true pancreas on the working grid: a cheap learning curve, no result."""
+    from TernarySegmentLib.training.augment import to_levels
+
+    box = around_pancreas(case, network.graph.multiple)
+    scores = unfold(network(fold(to_levels(case.hu[box].float())[None, None]))[0], len(LABELS))
+    return dice(scores[0].argmax(0) == PANCREAS, case.labels[box] == PANCREAS)
+
+
+class Trainer:
+    """One run in a folder: settings, checkpoint, log.
+
+    Args:
+        folder: where the run lives; a checkpoint found there is resumed.
+        settings: ignored for the weights' shapes when resuming.
+        cases: training cases.
+        validation: cases for the learning curve, never trained on.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, cases: list[Case], validation: list[Case]) -> None:
+        torch.manual_seed(settings.seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        settings.save(folder / SETTINGS_FILE)
+        self.folder, self.settings, self.validation = folder, settings, validation
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.sampler = PatchSampler(cases, settings)
+        self.network = build(settings).to(self.device)
+        self.average = copy.deepcopy(self.network)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.weight_decay)
+        self.weights = label_weights(settings.pancreas_weight).to(self.device)
+        self.step = 0
+        self.frozen = False
+        if (folder / CHECKPOINT).exists():
+            self._restore(torch.load(folder / CHECKPOINT, map_location=self.device, weights_only=True))
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+
+    def save(self) -> None:
+        """Write the checkpoint whole or not at all."""
+        temporary = self.folder / (CHECKPOINT + ".tmp")
+        torch.save(
+            {
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+            },
+            temporary,
+        )
+        os.replace(temporary, self.folder / CHECKPOINT)
+
+    def _loss(self, levels: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16):
+            scores, extra = self.network(fold(levels))
+            folded = fold(labels[:, None])
+            return total_loss(scores, extra, folded, self.weights)
+
+    def _update_average(self) -> None:
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            averages, values = list(self.average.parameters()), list(self.network.parameters())
+            torch._foreach_lerp_(averages, values, 1 - decay)
+
+    def _freeze_norms(self) -> None:
+        """From here on train exactly the function that inference computes."""
+        reestimate_norms(self.network, self.sampler)
+        self.network.train()
+        for norm in norms(self.network):
+            norm.eval()
+        self.frozen = True
+
+    def _log(self, writer: SummaryWriter, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, self.step)
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps({"step": self.step, **values}) + "\n")
+
+    def averaged(self) -> TernaryNetwork:
+        """The averaged network with re-estimated batch-norm statistics, ready to evaluate or export."""
+        network = copy.deepcopy(self.average)
+        reestimate_norms(network, self.sampler)
+        return network
+
+    def _evaluate(self) -> dict[str, float]:
+        network = self.averaged()
+        values = {f"dice/{case.name}": quick_dice(network, case) for case in self.validation}
+        return {**values, "dice/mean": sum(values.values()) / max(1, len(values))}
+
+    def run(self, until: Callable[[], bool] = lambda: False, compiled: bool = True, every: int = 500) -> Iterator[str]:
+        """Train to the end of the schedule, or until told to stop; yields lines worth printing.
+
+        Args:
+            until: asked after every step; True saves and stops, to be resumed later.
+            compiled: use torch.compile (twice as fast a step on a CPU, a minute to start).
+            every: steps between evaluations.
+        """
+        loss_of = torch.compile(self._loss) if compiled else self._loss
+        writer = SummaryWriter(str(self.folder))
+        bar = tqdm(total=self.settings.steps, initial=self.step, unit="step", disable=None)
+        self.network.train()
+        mean_loss, started, first = 0.0, time.monotonic(), self.step
+        while self.step < self.settings.steps and not until():
+            if not self.frozen and self.step >= (1 - self.settings.frozen_norm) * self.settings.steps:
+                self._freeze_norms()
+            self.network.set_beta(beta_at(self.step, self.settings))
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate_at(self.step, self.settings)
+            levels, labels = (tensor.to(self.device) for tensor in self.sampler.batch(self.step))
+            loss = loss_of(levels, labels)
+            self.optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+            self.optimiser.step()
+            self._update_average()
+            self.step += 1
+            mean_loss += (loss.item() - mean_loss) / min(self.step - first, 100)
+            bar.update()
+            if self.step % 200 == 0:
+                self.save()
+            if self.step % 100 == 0:
+                seconds = (time.monotonic() - started) / (self.step - first)
+                self._log(writer, {"loss": mean_loss, "seconds_per_step": seconds})
+            if self.step % every == 0 or self.step == self.settings.steps:
+                values = self._evaluate()
+                self._log(writer, values)
+                scores = " ".join(f"{name.removeprefix('dice/')} {value:.3f}" for name, value in values.items())
+                yield f"step {self.step}: loss {mean_loss:.3f}, {seconds_text(started)}, Dice {scores}"
+        self.save()
+        bar.close()
+        writer.close()
+
+
+def seconds_text(started: float) -> str:
+    """Minutes since a moment of the monotonic clock."""
+    return f"{(time.monotonic() - started) / 60:.1f} min"
