@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from TernarySegmentLib.engine.bitplanes import unpack
+from TernarySegmentLib.engine.bitplanes import pack, unpack
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,14 @@ class ConvolutionWeights:
     inputs: int
     kernel: int
     stride: int
+
+    @staticmethod
+    def from_codes(codes: np.ndarray, low: np.ndarray, high: np.ndarray, stride: int) -> ConvolutionWeights:
+        """Pack codes in {-1, 0, +1}, int8 (channels, inputs, k, k, k) as torch orders them."""
+        channels, inputs, kernel = codes.shape[:3]
+        planes = [np.moveaxis(plane, 0, -1).reshape(-1, channels) for plane in pack(np.moveaxis(codes, 1, -1))]
+        nonzero, negative = (np.ascontiguousarray(plane) for plane in planes)
+        return ConvolutionWeights(nonzero, negative, low, high, inputs, kernel, stride)
 
     @property
     def channels(self) -> int:

@@ -1,0 +1,70 @@
+"""Folding scale, batch norm and ternary step into two integer thresholds per channel.
+
+The convolution delivers an integer sum s. In training it is followed by y = γ·(α·s - μ)/√(σ² + ε) + β and the ternary
+step: +1 for y > ½, -1 for y < -½. y is monotone in s, so two thresholds on s say the same. They are found by
+evaluating that very expression for every sum that can occur, and checked against it for every sum: no closed form, no
+rounding argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+STEP = 0.5
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """Per-channel parameters of what follows the convolution, float64 (channels,).
+
+    Attributes:
+        scale: α, what one unit of the integer sum is worth.
+        mean, variance: population statistics.
+        weight, bias: γ and β.
+        epsilon: added to the variance.
+    """
+
+    scale: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    epsilon: float
+
+    def __call__(self, sums: np.ndarray, channel: int) -> np.ndarray:
+        """y of integer sums, for one channel."""
+        deviation = np.sqrt(self.variance[channel] + self.epsilon)
+        normalised = (self.scale[channel] * sums - self.mean[channel]) / deviation
+        return self.weight[channel] * normalised + self.bias[channel]
+
+
+def fold(norm: BatchNorm, largest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Thresholds that equal batch norm and ternary step for every sum in [-largest, largest].
+
+    Channels whose γ is negative fall with the sum; their weights must be negated (``flip``), so that one direction of
+    comparison serves all. A constant channel (γ = 0) gets thresholds out of reach.
+
+    Args:
+        norm: what to fold.
+        largest: no sum exceeds it in magnitude.
+
+    Returns:
+        low and high, int32 (channels,): sums ≤ low give -1, sums ≥ high give +1; and flip, bool (channels,).
+
+    Raises:
+        ArithmeticError: the thresholds do not reproduce the step (the expression is not monotone in floating point).
+    """
+    sums = np.arange(-largest, largest + 1, dtype=np.float64)
+    channels = len(norm.scale)
+    low, high = np.empty(channels, np.int32), np.empty(channels, np.int32)
+    flip = norm.weight * norm.scale < 0
+    for channel in range(channels):
+        values = norm(-sums if flip[channel] else sums, channel)
+        low[channel] = np.count_nonzero(values < -STEP) - largest - 1
+        high[channel] = largest + 1 - np.count_nonzero(values > STEP)
+        wanted = (values > STEP).astype(np.int8) - (values < -STEP)
+        if not np.array_equal(wanted, (sums >= high[channel]).astype(np.int8) - (sums <= low[channel])):
+            raise ArithmeticError(f"channel {channel}: no pair of thresholds equals its batch norm and ternary step")
+    return low, high, flip
