@@ -1,0 +1,119 @@
+"""From the trained torch network to integers, with a proof that both decide alike."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from TernarySegmentLib.engine.modelfile import Stage
+from TernarySegmentLib.engine.network import Network, drain
+from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights
+from TernarySegmentLib.engine.thresholds import BatchNorm, fold
+from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork
+from TernarySegmentLib.training.network import fold as fold_blocks
+from TernarySegmentLib.training.network import unfold
+from TernarySegmentLib.training.quantise import integer_codes, ternary_codes
+from TernarySegmentLib.training.settings import LABELS, PANCREAS
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().double().numpy()
+
+
+def _batch_norm(block: QuantisedConvolution, scale: Tensor) -> BatchNorm:
+    norm = block.norm
+    assert norm.running_mean is not None and norm.running_var is not None
+    return BatchNorm(
+        _array(scale).ravel(), _array(norm.running_mean), _array(norm.running_var),
+        _array(norm.weight), _array(norm.bias), norm.eps,
+    )  # fmt: skip
+
+
+def _convolution(block: QuantisedConvolution) -> ConvolutionWeights:
+    codes, alpha = ternary_codes(block.weight.double())
+    # with every product ±1 the sum cannot exceed the number of nonzero weights of a channel
+    largest = int((codes != 0).flatten(1).sum(1).max())
+    low, high, flip = fold(_batch_norm(block, alpha), largest)
+    signed = _array(codes).astype(np.int8)
+    signed[flip] *= -1
+    return ConvolutionWeights.from_codes(signed, low, high, block.layer.stride)
+
+
+def _first(block: QuantisedConvolution) -> FirstWeights:
+    codes, step = integer_codes(block.weight.double(), per_channel=True)
+    largest = int(127 * codes.abs().flatten(1).sum(1).max())
+    low, high, flip = fold(_batch_norm(block, step), largest)
+    signed = _array(codes)
+    signed[flip] *= -1
+    return FirstWeights(np.ascontiguousarray(signed.transpose(2, 3, 4, 1, 0), np.float32), low, high)
+
+
+def _head(block: Head) -> HeadWeights:
+    codes, step = integer_codes(block.weight.double(), per_channel=False)
+    bias = (block.bias.double() / step).round()
+    matrix = np.ascontiguousarray(_array(codes)[:, :, 0, 0, 0].T, np.float32)
+    return HeadWeights(matrix, _array(bias).astype(np.int32), len(LABELS), PANCREAS, float(step))
+
+
+def export_stage(network: TernaryNetwork, spacing: float) -> Stage:
+    """The integer network that equals a trained one with population batch-norm statistics.
+
+    Raises:
+        ValueError: the network is not ternary in weights and activations.
+    """
+    weights: dict[str, LayerWeights] = {}
+    for name, block in network.blocks.items():
+        if isinstance(block, Head):
+            weights[name] = _head(block)
+            continue
+        assert isinstance(block, QuantisedConvolution)
+        if (block.weights, block.activations) != ("ternary", "ternary"):
+            raise ValueError(f"{name} has {block.weights} weights and {block.activations} activations; only ternary packs")
+        weights[name] = _first(block) if block.layer.kind == "first" else _convolution(block)
+    return Stage(spacing, network.graph, weights)
+
+
+@torch.no_grad()
+def torch_margin(network: TernaryNetwork, levels: np.ndarray) -> np.ndarray:
+    """The pancreas' margin by torch in double precision, in units of the head's integer step.
+
+    Args:
+        network: in evaluation mode.
+        levels: int8 (z, y, x).
+
+    Returns:
+        int64 (z, y, x).
+    """
+    exact = copy.deepcopy(network).double().eval()
+    exact.set_beta(None)
+    head = exact.blocks[exact.graph.layers[-1].name]
+    _, step = integer_codes(head.weight, per_channel=False)  # type: ignore[arg-type]
+    folded = fold_blocks(torch.from_numpy(levels.astype(np.float64))[None, None])
+    scores = unfold(exact(folded)[0], len(LABELS))[0]
+    scores = (scores / step).round().long()
+    others = scores[[label for label in range(len(LABELS)) if label != PANCREAS]].amax(0)
+    return (scores[PANCREAS] - others).numpy()
+
+
+def prove_equal(network: TernaryNetwork, stage: Stage, levels: np.ndarray) -> int:
+    """Compare the exported integer network with the torch network on one volume, voxel by voxel.
+
+    Args:
+        network: the torch network in evaluation mode.
+        stage: what :func:`export_stage` made of it.
+        levels: int8 (z, y, x), sides multiples of the network's stride; a real patch.
+
+    Returns:
+        The number of pancreas voxels both agree on.
+
+    Raises:
+        ArithmeticError: they differ anywhere.
+    """
+    integer = drain(Network(stage.graph, stage.weights).run(levels)).margin
+    differing = int((integer != torch_margin(network, levels)).sum())
+    if differing:
+        raise ArithmeticError(f"the exported network differs from the trained one in {differing} of {levels.size} voxels")
+    return int((integer > 0).sum())
