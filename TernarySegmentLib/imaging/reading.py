@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +87,7 @@ def _read_volume(path: Path) -> sitk.Image:
         reader.ReadImageInformation()
         _refuse_segmentation(path, reader.GetMetaDataKeys())
         _refuse_shape(path, reader.GetSize(), reader.GetNumberOfComponents())
+        _refuse_cut_off_nifti(path, reader)
         image = reader.Execute()
     except RuntimeError as error:
         raise InputError(
@@ -99,8 +102,36 @@ def _read_volume(path: Path) -> sitk.Image:
 def _reason(error: RuntimeError) -> str:
     """The last line of an ITK exception without its address, e.g. "file ended early"."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # ITK adds whatever error number the system last had, "No such file" for a file that was found and cut off
+    lines = [line for line in lines if not line.startswith("Reason:")]
     last = lines[-1] if lines else type(error).__name__
     return last.split("): ", 1)[-1].removeprefix("ITK ERROR: ").rstrip(".")[:200]
+
+
+def _refuse_cut_off_nifti(path: Path, reader: sitk.ImageFileReader) -> None:
+    """ITK reads a NIfTI file that ends early as if its last slices were 0; NRRD and MetaImage it refuses itself."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return
+    bits = int(reader.GetMetaData("bitpix"))
+    expected = int(float(reader.GetMetaData("vox_offset"))) + int(np.prod(reader.GetSize())) * bits // 8
+    size = path.stat().st_size
+    if path.name.lower().endswith(".gz"):
+        with open(path, "rb") as stream:
+            stream.seek(max(0, size - 4))
+            if int.from_bytes(stream.read(4), "little") == expected % 2**32:  # length field that ends a gzip file
+                return
+        size = _unpacked_size(path)
+    if size < expected:
+        raise InputError(f"“{path.name}” is cut off ({size} of {expected} bytes); copy or export it again.")
+
+
+def _unpacked_size(path: Path) -> int:
+    """How many bytes a gzip file holds, counted by unpacking it, up to where it breaks off."""
+    size = 0
+    with gzip.open(path, "rb") as stream, suppress(EOFError, OSError, zlib.error):
+        while chunk := stream.read(1 << 20):
+            size += len(chunk)
+    return size
 
 
 def _refuse_segmentation(path: Path, keys: Iterable[str]) -> None:

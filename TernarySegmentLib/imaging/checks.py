@@ -1,0 +1,150 @@
+"""Is this image a CT in HU that can be segmented? Say why not, or what to watch out for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from TernarySegmentLib.errors import InputError
+
+FEWEST_VOXELS = 8
+"""Along any axis; with fewer there is no volume to speak of."""
+
+SMALLEST_EXTENT_MM = 40.0
+"""Along any axis; a pancreas is 120-200 mm wide and 60-120 mm high."""
+
+SPACING_RANGE_MM = (0.05, 20.0)
+"""What is outside was written in metres or micrometres, or never written."""
+
+THICK_MM = 5.0
+"""Thicker slices blur the pancreas with its neighbours; 5 mm itself is common practice."""
+
+SMALL_FIELD_MM = 200.0
+"""In the axial plane; a narrower picture shows only a part of the abdomen, so the search has little to go by."""
+
+DENSE_HU = 200
+"""In HU only bone and contrast agent are denser (2-5 % of a CT); in values shifted by 1024 all of the body is."""
+
+
+@dataclass(frozen=True)
+class CtSummary:
+    """What a CT looks like.
+
+    Attributes:
+        size: voxels, (x, y, z) of the image's own axes.
+        spacing: mm, same axes.
+        hu_min: smallest value.
+        hu_max: largest value.
+        sentence: e.g. "512×512×221 voxels, 0.90×0.90×1.00 mm, HU −1024…1650".
+        warnings: sentences about what may make the result worse; empty when there is nothing to say.
+    """
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    hu_min: float
+    hu_max: float
+    sentence: str
+    warnings: tuple[str, ...]
+
+
+def check_ct(image: sitk.Image) -> CtSummary:
+    """Refuse what is not a usable CT in HU and describe what is.
+
+    Args:
+        image: any image.
+
+    Raises:
+        InputError: not 3D, not scalar, too small, an absurd spacing, or values that are not HU; said in one sentence.
+    """
+    _check_shape(image)
+    _check_grid(image)
+    low, high = _check_values(image)
+    size, spacing = image.GetSize(), image.GetSpacing()
+    sentence = (
+        f"{'×'.join(str(n) for n in size)} voxels, {'×'.join(f'{s:.2f}' for s in spacing)} mm, "
+        f"HU {_number(low)}…{_number(high)}"
+    )
+    return CtSummary(size, spacing, low, high, sentence, _warnings(image))
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}".replace("-", "−")
+
+
+def _check_shape(image: sitk.Image) -> None:
+    if image.GetDimension() != 3:
+        raise InputError(f"The image has {image.GetDimension()} dimensions; choose a 3D CT volume.")
+    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(
+            f"The image has voxels of type {image.GetPixelIDTypeAsString()}; a CT has one number per voxel, in HU."
+        )
+
+
+def _check_grid(image: sitk.Image) -> None:
+    size, spacing = image.GetSize(), image.GetSpacing()
+    if not np.isfinite([*spacing, *image.GetOrigin(), *image.GetDirection()]).all():
+        raise InputError("The image's spacing, origin or direction is not a number; export the CT again.")
+    low, high = SPACING_RANGE_MM
+    if not all(low <= s <= high for s in spacing):
+        text = "×".join(f"{s:.3g}" for s in spacing)
+        raise InputError(f"The voxel size is {text} mm, outside {low}-{high:.0f} mm; correct the spacing of the image.")
+    extent = [n * s for n, s in zip(size, spacing, strict=True)]
+    if min(size) < FEWEST_VOXELS or min(extent) < SMALLEST_EXTENT_MM:
+        raise InputError(
+            f"The image is too small ({'×'.join(str(n) for n in size)} voxels, "
+            f"{'×'.join(f'{e:.0f}' for e in extent)} mm); at least {FEWEST_VOXELS} voxels and "
+            f"{SMALLEST_EXTENT_MM:.0f} mm on every axis are needed."
+        )
+
+
+def _check_values(image: sitk.Image) -> tuple[float, float]:
+    """Smallest and largest value of an image in HU.
+
+    A CT has negative values, if only those of fat; also one that was clipped at -125 HU or cropped inside the body.
+    """
+    values = sitk.GetArrayViewFromImage(image)
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise InputError("The image holds values that are not numbers (NaN or infinite); export the CT again.")
+    if low == high:
+        raise InputError(f"Every voxel of the image is {low:g}; choose a CT with a picture in it.")
+    # every fourth voxel along each axis is plenty for a median and costs milliseconds
+    sample = values[::4, ::4, ::4].astype(np.float32)
+    dense = sample[sample > DENSE_HU]
+    if dense.size > 0.1 * sample.size and 850 <= (middle := float(np.median(dense))) <= 1250:
+        raise InputError(
+            f"The values run from {low:g} to {high:g} with soft tissue near {middle:.0f}, so they are not in HU but "
+            "shifted; subtract 1024 from every voxel first."
+        )
+    if high - low <= 4:
+        raise InputError(f"The values run from {low:g} to {high:g} and look normalised; choose a CT in HU.")
+    if low < 0:
+        return low, high
+    if high <= 255:
+        raise InputError(
+            f"The values run from {low:g} to {high:g}, as in an 8-bit picture; choose the original CT in HU."
+        )
+    raise InputError(
+        f"The values run from {low:g} to {high:g} with none below 0, so this is not a CT in HU (perhaps MR or PET); "
+        "choose a CT."
+    )
+
+
+def _warnings(image: sitk.Image) -> tuple[str, ...]:
+    spacing = np.array(image.GetSpacing())
+    said = []
+    if spacing.max() > THICK_MM + 0.01:
+        said.append(
+            f"The slices are {spacing.max():.1f} mm apart; with more than {THICK_MM:.0f} mm borders are less sure."
+        )
+    # extent along the patient's axes, whatever the image's own
+    matrix = np.abs(np.array(image.GetDirection()).reshape(3, 3))
+    extent = matrix @ (spacing * image.GetSize())
+    if min(extent[:2]) < SMALL_FIELD_MM:
+        said.append(
+            f"The field of view is only {extent[0]:.0f}×{extent[1]:.0f} mm across; "
+            "with a part of the abdomen missing the pancreas may not be found."
+        )
+    return tuple(said)
