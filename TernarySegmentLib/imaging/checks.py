@@ -22,10 +22,16 @@ THICK_MM = 5.0
 """Thicker slices blur the pancreas with its neighbours; 5 mm itself is common practice."""
 
 SMALL_FIELD_MM = 200.0
-"""In the axial plane; a narrower picture shows only a part of the abdomen, so the search has little to go by."""
+"""Across; a narrower picture shows only a part of the abdomen, so the search has little to go by."""
 
-DENSE_HU = 200
-"""In HU only bone and contrast agent are denser (2-5 % of a CT); in values shifted by 1024 all of the body is."""
+SHORT_SCAN_MM = 100.0
+"""From foot to head; a shorter scan cuts most pancreases off."""
+
+SMALLEST_RANGE_HU = 100.0
+"""Between fat (-100) and soft tissue (40) lie 140 HU; less was divided by something."""
+
+SHIFTED_TISSUE = (850, 1250)
+"""Where fat (-120) to well perfused tissue (220) lands when 1024 was added, or never subtracted."""
 
 
 @dataclass(frozen=True)
@@ -110,26 +116,36 @@ def _check_values(image: sitk.Image) -> tuple[float, float]:
         raise InputError("The image holds values that are not numbers (NaN or infinite); export the CT again.")
     if low == high:
         raise InputError(f"Every voxel of the image is {low:g}; choose a CT with a picture in it.")
-    # every fourth voxel along each axis is plenty for a median and costs milliseconds
-    sample = values[::4, ::4, ::4].astype(np.float32)
-    dense = sample[sample > DENSE_HU]
-    if dense.size > 0.1 * sample.size and 850 <= (middle := float(np.median(dense))) <= 1250:
+    if _is_shifted(values):
         raise InputError(
-            f"The values run from {low:g} to {high:g} with soft tissue near {middle:.0f}, so they are not in HU but "
-            "shifted; subtract 1024 from every voxel first."
+            f"The values run from {low:g} to {high:g} with soft tissue near 1000, so they are not HU but shifted; "
+            "subtract 1024 from every voxel first."
         )
-    if high - low <= 4:
-        raise InputError(f"The values run from {low:g} to {high:g} and look normalised; choose a CT in HU.")
-    if low < 0:
-        return low, high
-    if high <= 255:
+    if image.GetSizeOfPixelComponent() == 1 or (low >= 0 and 1 < high <= 255):
         raise InputError(
             f"The values run from {low:g} to {high:g}, as in an 8-bit picture; choose the original CT in HU."
         )
-    raise InputError(
-        f"The values run from {low:g} to {high:g} with none below 0, so this is not a CT in HU (perhaps MR or PET); "
-        "choose a CT."
-    )
+    if high - low < SMALLEST_RANGE_HU:
+        raise InputError(f"The values run from {low:g} to {high:g} only, as after normalising; choose a CT in HU.")
+    if low >= 0:
+        raise InputError(
+            f"The values run from {low:g} to {high:g} with none below 0, so this is not a CT in HU (perhaps MR or "
+            "PET); choose a CT."
+        )
+    return low, high
+
+
+def _is_shifted(values: np.ndarray) -> bool:
+    """Whether the body lies around 1064 instead of 40.
+
+    Told by the tissue, not by the minimum: raw values of some scanners are padded with -2000 outside their circle.
+    In a CT in HU only bone and metal exceed 600, never a tenth of the voxels, and most of it is not that dense.
+    """
+    sample = values[::4, ::4, ::4]  # plenty for shares, and 1 ms
+    dense = sample[sample > 600]
+    low, high = SHIFTED_TISSUE
+    tissue = np.count_nonzero((dense >= low) & (dense <= high))
+    return bool(tissue > 0.1 * sample.size and tissue > 0.6 * dense.size)
 
 
 def _warnings(image: sitk.Image) -> tuple[str, ...]:
@@ -147,4 +163,6 @@ def _warnings(image: sitk.Image) -> tuple[str, ...]:
             f"The field of view is only {extent[0]:.0f}×{extent[1]:.0f} mm across; "
             "with a part of the abdomen missing the pancreas may not be found."
         )
+    if extent[2] < SHORT_SCAN_MM:
+        said.append(f"The scan is only {extent[2]:.0f} mm long from foot to head; the pancreas may be cut off.")
     return tuple(said)

@@ -50,13 +50,9 @@ class Grid:
 def bounds(image: sitk.Image) -> Box:
     """Outer bounds of an image's voxels in LPS, mm, whatever its direction cosines."""
     size = image.GetSize()
-    corners = np.array(
-        [
-            image.TransformContinuousIndexToPhysicalPoint([(n - 0.5 if far else -0.5) for n, far in zip(size, corner, strict=True)])
-            for corner in np.ndindex(2, 2, 2)
-        ]
-    )
-    return tuple(corners.min(0)), tuple(corners.max(0))  # type: ignore[return-value]
+    indices = [[n * far - 0.5 for n, far in zip(size, corner, strict=True)] for corner in np.ndindex(2, 2, 2)]
+    corners = np.array([image.TransformContinuousIndexToPhysicalPoint(index) for index in indices])
+    return tuple(corners.min(0)), tuple(corners.max(0))
 
 
 def grid_over(box: Box, spacing: float, multiple: int = 1) -> Grid:

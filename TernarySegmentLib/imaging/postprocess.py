@@ -9,10 +9,9 @@ import SimpleITK as sitk
 def largest_plausible(
     mask: np.ndarray,
     spacing_mm: float,
-    *,
+    minimum_ml: float = 3.0,
     keep_ratio: float = 0.2,
     keep_distance_mm: float = 15.0,
-    minimum_ml: float = 3.0,
 ) -> np.ndarray:
     """Keep the largest component, and large ones close to it; nothing when that is too small for a pancreas.
 
@@ -24,9 +23,9 @@ def largest_plausible(
     Args:
         mask: bool, axes (z, y, x).
         spacing_mm: isotropic voxel size.
+        minimum_ml: less than this in all is no pancreas; an atrophic one still has 15-20 mL.
         keep_ratio: what part of the largest component's voxels another must have to be kept.
         keep_distance_mm: how far from the largest component's bounding box it may lie.
-        minimum_ml: less than this in all is no pancreas; an atrophic one still has 15-20 mL.
 
     Returns:
         bool, same shape; all False when nothing is plausible.

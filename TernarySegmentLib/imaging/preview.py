@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import OutputError
-from TernarySegmentLib.imaging.grids import OUTSIDE_HU, Box, bounds
+from TernarySegmentLib.imaging.grids import OUTSIDE_HU, bounds
 from TernarySegmentLib.imaging.measure import mask_box
 from TernarySegmentLib.imaging.writing import COLOUR, atomic_path
 
@@ -94,7 +94,7 @@ def draw_preview(ct: sitk.Image, mask: sitk.Image) -> np.ndarray:
         organ = np.array([points.min(0), points.max(0)])
     else:
         centre = scan.mean(0)
-        levels = np.linspace(*scan[:, 2], SLICES + 2)[1:-1]
+        levels = np.linspace(scan[0, 2], scan[1, 2], SLICES + 2)[1:-1]
         organ = scan
     upper = _planes(ct, mask, centre, scan)
     lower = _slices(ct, mask, levels, organ, scan)
