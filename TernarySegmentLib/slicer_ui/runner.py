@@ -1,0 +1,72 @@
+"""A segmentation on a background thread: progress comes through a queue, cancel is checked between steps."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator
+
+from TernarySegmentLib.pipeline import Progress, Result
+
+Work = Callable[[], Generator[Progress, None, Result]]
+
+
+class Runner:
+    """Runs one generator to its end. Knows nothing of Qt or MRML; the main thread polls it.
+
+    Args:
+        work: called on the background thread; makes the generator, so that preparing it is off the main thread too.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.result: Result | None = None
+        self.error: BaseException | None = None
+        self._work = work
+        self._cancel = threading.Event()
+        self._progress: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="TernarySegment", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask to stop at the next step; a result that is already there is thrown away."""
+        self._cancel.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether someone asked to stop."""
+        return self._cancel.is_set()
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread still works."""
+        return self._thread.is_alive()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; True if it came within the time."""
+        self._thread.join(timeout_s)
+        return not self.running
+
+    def progress(self) -> list[Progress]:
+        """What was reported since the last call, oldest first; never waits."""
+        news: list[Progress] = []
+        while True:
+            try:
+                news.append(self._progress.get_nowait())
+            except queue.Empty:
+                return news
+
+    def _run(self) -> None:
+        try:
+            steps = self._work()
+            try:
+                while not self.cancelled:
+                    self._progress.put(next(steps))
+            except StopIteration as end:
+                self.result = None if self.cancelled else end.value
+            finally:
+                steps.close()
+        except Exception as error:  # handed to the main thread, which shows it
+            self.error = error

@@ -1,0 +1,56 @@
+"""The background thread of the panel, without Slicer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+
+import pytest
+
+pytest.importorskip("SimpleITK")
+from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.pipeline import Progress
+from TernarySegmentLib.slicer_ui.runner import Runner
+
+
+def test_progress_and_result_arrive_in_order() -> None:
+    def steps() -> Generator[Progress, None, str]:
+        for fraction in (0.0, 0.5, 1.0):
+            yield Progress("Segmenting", fraction, 0.0, None)
+        return "result"
+
+    runner = Runner(steps)  # type: ignore[arg-type]
+    runner.start()
+    assert runner.join(5)
+    assert [p.fraction for p in runner.progress()] == [0.0, 0.5, 1.0]
+    assert runner.result == "result"
+    assert runner.error is None
+
+
+def test_cancel_closes_the_generator_and_leaves_no_result() -> None:
+    closed = threading.Event()
+
+    def steps() -> Generator[Progress, None, str]:
+        try:
+            while True:
+                yield Progress("Segmenting", 0.5, 0.0, None)
+        finally:
+            closed.set()
+
+    runner = Runner(steps)  # type: ignore[arg-type]
+    runner.start()
+    runner.cancel()
+    assert runner.join(1)
+    assert closed.is_set()
+    assert runner.result is None
+
+
+def test_an_error_is_handed_over_instead_of_lost() -> None:
+    def steps() -> Generator[Progress, None, str]:
+        yield Progress("Checking the scan", 0.0, 0.0, None)
+        raise InputError("The image is too small.")
+
+    runner = Runner(steps)  # type: ignore[arg-type]
+    runner.start()
+    assert runner.join(5)
+    assert isinstance(runner.error, InputError)
