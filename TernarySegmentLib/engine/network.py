@@ -107,6 +107,13 @@ class Network:
         self.threads = threads or os.cpu_count() or 1
         self.band_products = band_products
 
+    @property
+    def score_step(self) -> float:
+        """What one unit of a score is worth in the trained network's logits."""
+        head = self.weights[self.graph.layers[-1].name]
+        assert isinstance(head, HeadWeights)
+        return head.step
+
     def run(self, levels: np.ndarray) -> Generator[float, None, Scores]:
         """Compute the scores of a volume; yields the finished fraction after every band.
 

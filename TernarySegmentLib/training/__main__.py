@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from TernarySegmentLib.errors import TernarySegmentError
-from TernarySegmentLib.training.settings import PRESETS, SETTINGS_FILE, VALIDATION, Settings
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTINGS_FILE, VALIDATION, Settings
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -41,6 +41,40 @@ def _train(options: argparse.Namespace) -> None:
         print(line, flush=True)
 
 
+def _export(options: argparse.Namespace) -> None:
+    from TernarySegmentLib.engine import modelfile
+    from TernarySegmentLib.training.data import load_cases
+    from TernarySegmentLib.training.export import export_run
+
+    stages, provenance = {}, {"name": "pancreas", "created": time.strftime("%Y-%m-%d")}
+    for name in ("coarse", "fine"):
+        run, data = getattr(options, name), load_cases(getattr(options, f"{name}_data"))
+        stages[name], said = export_run(run, data)
+        provenance[name] = said
+        print(f"{name}: {said}", flush=True)
+    provenance["training data"] = options.origin
+    digest = modelfile.save(modelfile.Model(stages, LABELS, PANCREAS, provenance), options.output)
+    print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB, SHA-256 {digest}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options
+    from TernarySegmentLib.training.data import case_names
+    from TernarySegmentLib.training.evaluate import evaluate, evaluate_sparse
+
+    settings = Options(options.backend, model=options.model or DEFAULT_MODEL)
+    if options.sparse:
+        print(evaluate_sparse(*options.sparse, settings), flush=True)
+    if options.source:
+        present = case_names(options.source)
+        chosen = [name for name in present if (name in VALIDATION) == (options.split == "validation")]
+        scores = []
+        for score in evaluate(options.source, chosen, options.mirrored, settings):
+            scores.append(score.dice)
+            print(score, flush=True)
+        print(f"mean Dice of {len(scores)} {options.split} cases: {sum(scores) / max(1, len(scores)):.3f}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m TernarySegmentLib.training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -64,6 +98,23 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--every", type=int, default=500, help="steps between evaluations (default 500)")
     train.add_argument("--eager", action="store_true", help="no torch.compile")
     train.set_defaults(run_command=_train)
+
+    export = commands.add_parser("export", help="write the model file and prove it equal to the trained networks")
+    for name in ("coarse", "fine"):
+        export.add_argument(f"--{name}", type=Path, required=True, help=f"run folder of the {name} network")
+        export.add_argument(f"--{name}-data", type=Path, required=True, help="folder its training used")
+    export.add_argument("--origin", default="", help="a sentence on the training data, kept in the file")
+    export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
+    export.set_defaults(run_command=_export)
+
+    evaluate = commands.add_parser("evaluate", help="Dice of a model file through the whole pipeline")
+    evaluate.add_argument("--source", type=Path, help="folder of <case>_ct.nii.gz, <case>_labels.nii.gz, native grid")
+    evaluate.add_argument("--mirrored", action="store_true", help="headers point front to back the wrong way (BTCV)")
+    evaluate.add_argument("--split", choices=["validation", "training"], default="validation")
+    evaluate.add_argument("--sparse", type=Path, nargs=2, metavar=("CT", "MASK"), help="a scan outlined on some slices")
+    evaluate.add_argument("--model", type=Path, help="default: the model shipped")
+    evaluate.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")
+    evaluate.set_defaults(run_command=_evaluate)
     return parser
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.network import Network, drain
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights
 from TernarySegmentLib.engine.thresholds import BatchNorm, fold
+from TernarySegmentLib.training.data import Case
 from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork
 from TernarySegmentLib.training.network import fold as fold_blocks
 from TernarySegmentLib.training.network import unfold
 from TernarySegmentLib.training.quantise import integer_codes, ternary_codes
-from TernarySegmentLib.training.settings import LABELS, PANCREAS
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, VALIDATION, Settings
+from TernarySegmentLib.training.train import Trainer, around_pancreas
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -117,3 +121,25 @@ def prove_equal(network: TernaryNetwork, stage: Stage, levels: np.ndarray) -> in
     if differing:
         raise ArithmeticError(f"the exported network differs from the trained one in {differing} of {levels.size} voxels")
     return int((integer > 0).sum())
+
+
+def export_run(run: Path, cases: list[Case]) -> tuple[Stage, str]:
+    """Export the averaged network of a training run and prove it on a validation case.
+
+    Args:
+        run: the run's folder.
+        cases: its prepared cases; batch-norm statistics come from those that were trained on.
+
+    Returns:
+        the stage, and a sentence on how it was made.
+    """
+    settings = Settings.load(run / SETTINGS_FILE)
+    training = [case for case in cases if case.name not in VALIDATION]
+    judge = next(case for case in cases if case.name in VALIDATION)
+    trainer = Trainer(run, settings, training, [])
+    network = trainer.averaged().cpu()
+    stage = export_stage(network, settings.spacing)
+    box = around_pancreas(judge, stage.graph.multiple)
+    agreed = prove_equal(network, stage, hu_to_levels(judge.hu[box].numpy()))
+    made = f"{trainer.step} of {settings.steps} steps, settings {settings.digest}, {settings.spacing:g} mm"
+    return stage, f"{made}; equal to the torch network on case {judge.name} ({agreed} pancreas voxels)"

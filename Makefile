@@ -1,0 +1,48 @@
+# Two commands for a fresh machine with python3, venv and make: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CT ?=
+
+.PHONY: demo test lint panel screenshots clean
+
+demo: $(VENV)/demo-installed
+ifeq ($(CT),)
+	$(BIN)/python -m TernarySegmentLib phantom -o out/phantom_ct.nii.gz
+endif
+	$(BIN)/python -m TernarySegmentLib segment "$(or $(CT),out/phantom_ct.nii.gz)" \
+	  -o out/pancreas.seg.nrrd --preview out/preview.png --report out/report.json
+
+test: $(VENV)/test-installed lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/test-installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+panel: $(VENV)/host-installed
+	$(BIN)/python Testing/SlicerHost/panel.py $(if $(CT),--ct "$(CT)")
+
+screenshots: $(VENV)/host-installed
+	$(BIN)/python Testing/SlicerHost/screenshots.py $(if $(CT),--ct "$(CT)")
+
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/demo-installed: pyproject.toml | $(VENV)/created
+	$(BIN)/python -m pip install -q -e ".[accelerate]"
+	touch $@
+
+$(VENV)/test-installed: pyproject.toml | $(VENV)/created
+	$(BIN)/python -m pip install -q -e ".[test,host]"
+	touch $@
+
+$(VENV)/host-installed: $(VENV)/test-installed
+	touch $@
+
+clean:
+	rm -rf $(VENV) out

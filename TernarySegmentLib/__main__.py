@@ -1,0 +1,7 @@
+"""``python -m TernarySegmentLib``."""
+
+import sys
+
+from TernarySegmentLib.cli import main
+
+sys.exit(main())

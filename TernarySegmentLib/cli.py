@@ -1,0 +1,213 @@
+"""The command line: ``python -m TernarySegmentLib segment CT -o MASK``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from TernarySegmentLib import __version__
+from TernarySegmentLib.errors import TernarySegmentError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from TernarySegmentLib.pipeline import Progress, Result
+
+EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 130
+
+
+class _Reporter:
+    """A progress bar on a terminal, one plain line per stage elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.stage, self.bar = quiet, "", None
+        if not quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=100, file=sys.stderr, leave=False, bar_format="{desc:28}{bar}{n:4.0f} % {postfix}")
+
+    def show(self, progress: Progress) -> None:
+        """Tell where the job stands."""
+        if self.bar is not None:
+            self.bar.set_description_str(progress.stage, refresh=False)
+            if progress.remaining_s is not None:
+                self.bar.set_postfix_str(f"{progress.remaining_s:.0f} s left", refresh=False)
+            self.bar.update(100 * progress.fraction - self.bar.n)
+        elif not self.quiet and progress.stage != self.stage:
+            print(f"{progress.elapsed_s:6.1f} s  {progress.stage}", file=sys.stderr, flush=True)
+        self.stage = progress.stage
+
+    def close(self) -> None:
+        """Leave the terminal clean."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _watch(steps: Generator[Progress, None, Result], reporter: _Reporter) -> Result:
+    try:
+        while True:
+            try:
+                reporter.show(next(steps))
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+    finally:
+        steps.close()
+        reporter.close()
+
+
+def _report(source: Path, ct: sitk.Image, result: Result, outputs: dict[str, str]) -> dict[str, Any]:
+    """What ``--report`` writes: no patient data beyond the file's own name."""
+    return {
+        "input": source.name,
+        "found": result.found,
+        "measures": result.measures.as_dict() if result.measures else None,
+        "confidence": round(result.confidence, 3),
+        "grid": {"size": ct.GetSize(), "spacing_mm": ct.GetSpacing()},
+        "region_lps_mm": result.region,
+        "warnings": list(result.warnings),
+        "seconds": result.seconds,
+        "backend": result.backend,
+        "model": result.model,
+        "version": __version__,
+        "outputs": outputs,
+    }
+
+
+def _segment(options: argparse.Namespace) -> int:
+    import time
+
+    from TernarySegmentLib.imaging.preview import write_preview
+    from TernarySegmentLib.imaging.reading import read_ct
+    from TernarySegmentLib.imaging.writing import atomic_path, check_suffix, write_mask
+    from TernarySegmentLib.pipeline import Options, segment
+
+    check_suffix(options.output)  # before minutes are spent
+    started = time.monotonic()
+    ct = read_ct(options.input)
+    reading = round(time.monotonic() - started, 3)
+    settings = Options(options.backend, options.threads, options.smoothing, model=options.model or Options().model)
+    result = _watch(segment(ct, settings), _Reporter(options.quiet))
+    result.seconds["Reading"] = reading
+
+    started = time.monotonic()
+    outputs = {"mask": str(options.output)}
+    write_mask(result.mask, options.output, provenance=result.model)
+    if options.preview:
+        write_preview(ct, result.mask, options.preview)
+        outputs["preview"] = str(options.preview)
+    result.seconds["Writing"] = round(time.monotonic() - started, 3)
+    if options.report:
+        outputs["report"] = str(options.report)
+        with atomic_path(options.report) as temporary:
+            report = _report(options.input, ct, result, outputs)
+            temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    for warning in result.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    _tell(result, outputs)
+    return 0 if result.found else EXIT_NOTHING_FOUND
+
+
+def _tell(result: Result, outputs: dict[str, str]) -> None:
+    total = sum(result.seconds.values())
+    if result.measures is None:
+        print(f"No pancreas found ({total:.1f} s). The mask is empty.")
+    else:
+        measures = result.measures
+        extent = " × ".join(f"{side:.0f}" for side in measures.extent_mm)
+        print(
+            f"Pancreas: {measures.volume_ml:.1f} mL, {measures.mean_hu:.0f} ± {measures.sd_hu:.0f} HU, "
+            f"{extent} mm (R–L × A–P × S–I), confidence {100 * result.confidence:.0f} %"
+        )
+        print(f"Time: {total:.1f} s with {result.backend} kernels")
+    for name, path in outputs.items():
+        print(f"{name}: {path}")
+
+
+def _model_info(options: argparse.Namespace) -> int:
+    from TernarySegmentLib.pipeline import DEFAULT_MODEL, load_model
+
+    path = options.file or DEFAULT_MODEL
+    model = load_model(path)
+    print(f"{path}")
+    print(f"SHA-256 {model.sha256} (checked)")
+    for key, value in model.provenance.items():
+        print(f"{key}: {value}")
+    print(f"labels: {', '.join(model.labels)}; segments {model.labels[model.target]}")
+    parameters = 0
+    for name, stage in model.stages.items():
+        parameters += model.parameters(name)
+        layers = sum(layer.kind in ("first", "conv", "head") for layer in stage.graph.layers)
+        print(f"{name}: {stage.spacing} mm grid, {layers} layers, {model.parameters(name):,} weights")
+    size = path.stat().st_size
+    print(f"file {size / 1e6:.2f} MB; the same weights in float32 {parameters * 4 / 1e6:.2f} MB, {parameters * 4 / size:.1f} times as much")
+    return 0
+
+
+def _phantom(options: argparse.Namespace) -> int:
+    import SimpleITK as sitk
+
+    from TernarySegmentLib.imaging.writing import atomic_path
+    from TernarySegmentLib.phantom import make_phantom
+
+    with atomic_path(options.output) as temporary:
+        sitk.WriteImage(make_phantom(options.seed).ct, str(temporary), True)
+    print(f"synthetic abdomen: {options.output}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m TernarySegmentLib",
+        description="Segment the pancreas in a CT scan on a CPU. For research; not a medical device.",
+    )
+    parser.add_argument("--version", action="version", version=f"TernarySegment {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    segment = commands.add_parser("segment", help="CT in, pancreas mask out")
+    segment.add_argument("input", type=Path, metavar="INPUT", help="NIfTI, NRRD or MetaImage file, or a DICOM folder")
+    segment.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd (for Slicer), .nii.gz, .nrrd, .mha")
+    segment.add_argument("--report", type=Path, metavar="JSON", help="write volume, HU, extent, times and model")
+    segment.add_argument("--preview", type=Path, metavar="PNG", help="write a picture of the result")
+    segment.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed")
+    segment.add_argument("--threads", type=int, default=0, metavar="N", help="default: all cores")
+    segment.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth the border (default: off)")
+    segment.add_argument("--model", type=Path, help="another model file than the one shipped")
+    segment.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    segment.set_defaults(command=_segment)
+
+    phantom = commands.add_parser("phantom", help="write a synthetic abdomen CT to try the program on")
+    phantom.add_argument("-o", "--output", type=Path, required=True, help=".nii.gz, .nrrd or .mha")
+    phantom.add_argument("--seed", type=int, default=0)
+    phantom.set_defaults(command=_phantom)
+
+    model = commands.add_parser("model", help="about the model file")
+    info = model.add_subparsers(required=True, metavar="COMMAND").add_parser("info", help="origin, size, check sum")
+    info.add_argument("file", type=Path, nargs="?", help="default: the model shipped")
+    info.set_defaults(command=_model_info)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0; 1 after an error, which is told in one sentence; 3 when no pancreas was found; 130 when interrupted.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except TernarySegmentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except ImportError as error:
+        print(f"error: {error.name} is not installed; run: pip install 'ternarysegment[accelerate]'", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED

@@ -1,0 +1,360 @@
+"""slicer.parameterNodeWrapper: typed parameters kept in a vtkMRMLScriptedModuleNode and bound to widgets."""
+
+from __future__ import annotations
+
+import enum
+import pathlib
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import vtk
+
+__all__ = [
+    "Choice",
+    "Decimals",
+    "Default",
+    "Maximum",
+    "Minimum",
+    "SingleStep",
+    "SlicerParameterNamePropertyName",
+    "WithinRange",
+    "isParameterNodeWrapper",
+    "parameterNodeWrapper",
+]
+SlicerParameterNamePropertyName = "SlicerParameterName"
+
+
+@dataclass(frozen=True)
+class Default:
+    value: Any
+
+
+@dataclass(frozen=True)
+class Decimals:
+    value: int
+
+
+@dataclass(frozen=True)
+class SingleStep:
+    value: float
+
+
+class Validator:
+    """Base of the annotations that refuse a value with ValueError."""
+
+
+@dataclass(frozen=True)
+class WithinRange(Validator):
+    minimum: float
+    maximum: float
+
+    def validate(self, value: float) -> None:
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError(f"Value must be within range [{self.minimum}, {self.maximum}], is {value}")
+
+
+@dataclass(frozen=True)
+class Minimum(Validator):
+    minimum: float
+
+    def validate(self, value: float) -> None:
+        if value < self.minimum:
+            raise ValueError(f"Value must be at least {self.minimum}, is {value}")
+
+
+@dataclass(frozen=True)
+class Maximum(Validator):
+    maximum: float
+
+    def validate(self, value: float) -> None:
+        if value > self.maximum:
+            raise ValueError(f"Value must be at most {self.maximum}, is {value}")
+
+
+class Choice(Validator):
+    def __init__(self, choices: Any):
+        self.choices = choices
+
+    def validate(self, value: Any) -> None:
+        if value not in self.choices:
+            raise ValueError(f"Value must be one of {self.choices}, is {value!r}")
+
+
+class _Parameter:
+    """One typed field: how it is written to and read from the node."""
+
+    def __init__(self, name: str, hint: Any, has_default: bool, default: Any):
+        self.name, self.hint = name, hint
+        self.kind, self.notes, self.optional = _split(hint)
+        noted = [n.value for n in self.notes if isinstance(n, Default)]
+        self.is_node = isinstance(self.kind, type) and hasattr(self.kind, "GetNodeTagName")
+        if self.is_node and (has_default or noted):
+            raise ValueError(f"{name}: a node parameter takes no default")
+        if not self.is_node and self.kind not in (str, int, float, bool, pathlib.Path) and not _is_enum(self.kind):
+            raise TypeError(f"{name}: the host's parameterNodeWrapper does not know {self.kind}")
+        self.default = default if has_default else noted[0] if noted else self._empty()
+
+    def _empty(self) -> Any:
+        if self.is_node or self.optional:
+            return None
+        choice = next((n for n in self.notes if isinstance(n, Choice)), None)
+        low = next((n.minimum for n in self.notes if isinstance(n, WithinRange | Minimum)), None)
+        if choice is not None or _is_enum(self.kind):
+            return next(iter(choice.choices if choice is not None else self.kind))
+        return self.kind() if low is None else self.kind(max(low, self.kind()))
+
+    def is_in(self, node: Any) -> bool:
+        return node.HasNodeReferenceRole(self.name) if self.is_node else self.name in node.GetParameterNames()
+
+    def write(self, node: Any, value: Any) -> None:
+        if self.is_node:
+            if value is not None and not isinstance(value, str) and not isinstance(value, self.kind):
+                raise TypeError(f"{self.name} takes a {self.kind.__name__}, not a {type(value).__name__}")
+            node.SetNodeReferenceID(self.name, value if value is None or isinstance(value, str) else value.GetID())
+            return
+        if value is None and self.optional:
+            node.SetParameter(self.name, "None")
+            return
+        wanted = (int, float) if self.kind is float else (str, pathlib.Path) if self.kind is pathlib.Path else self.kind
+        if not isinstance(value, wanted):
+            raise TypeError(f"{self.name} takes {self.kind.__name__}, not {value!r}")
+        for note in self.notes:
+            if isinstance(note, Validator):
+                note.validate(value)  # type: ignore[attr-defined]
+        node.SetParameter(self.name, value.name if isinstance(value, enum.Enum) else str(value))
+
+    def read(self, node: Any) -> Any:
+        if self.is_node:
+            return node.GetNodeReference(self.name)
+        if not self.is_in(node):
+            self.write(node, self.default)
+        text = node.GetParameter(self.name)
+        if self.optional and text == "None":
+            return None
+        if _is_enum(self.kind):
+            return self.kind[text]
+        return text == "True" if self.kind is bool else self.kind(text)
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, enum.Enum)
+
+
+def _split(hint: Any) -> tuple[Any, tuple, bool]:
+    """The bare type, its annotations, and whether None is allowed."""
+    notes: tuple = ()
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, *rest = typing.get_args(hint)
+        notes = tuple(rest)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        members = [a for a in typing.get_args(hint) if a is not type(None)]
+        if len(members) != 1:
+            raise TypeError(f"the host's parameterNodeWrapper does not know {hint}")
+        return members[0], notes, True
+    return hint, notes, False
+
+
+def parameterNodeWrapper(cls: type | None = None) -> Any:
+    """Turn a class of annotated fields into a wrapper around a vtkMRMLScriptedModuleNode."""
+    if cls is None:
+        return parameterNodeWrapper
+    parameters = {}
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        has_default = hasattr(cls, name)
+        parameters[name] = _Parameter(name, hint, has_default, getattr(cls, name, None))
+        setattr(cls, name, property(lambda s, n=name: s.getValue(n), lambda s, v, n=name: s.setValue(n, v)))
+    members = {k: v for k, v in vars(_Wrapper).items() if k == "__init__" or not k.startswith("__")}
+    for name, member in members.items():
+        if name != "__init__" and name in vars(cls):
+            raise ValueError(f"Cannot use reserved name '{name}' in a parameterNodeWrapper")
+        setattr(cls, name, member)
+    cls.allParameters = parameters  # type: ignore[attr-defined]
+    return cls
+
+
+def isParameterNodeWrapper(thing: Any) -> bool:
+    return hasattr(thing, "allParameters")
+
+
+class _Wrapper:
+    """The methods every wrapper has; copied onto the decorated class."""
+
+    allParameters: dict[str, _Parameter]
+
+    def __init__(self, parameterNode: Any, prefix: str | None = None):
+        self.parameterNode = parameterNode
+        self._guis: dict[int, tuple[int, list]] = {}
+        self._next_tag = 0
+        self._updating = False
+        for parameter in self.allParameters.values():
+            if not parameter.is_in(parameterNode) and not parameter.is_node:
+                parameter.write(parameterNode, parameter.default)
+
+    def getValue(self, name: str) -> Any:
+        return self._parameter(name).read(self.parameterNode)
+
+    def setValue(self, name: str, value: Any) -> None:
+        self._parameter(name).write(self.parameterNode, value)
+
+    def _parameter(self, name: str) -> _Parameter:
+        if name not in self.allParameters:
+            raise ValueError(f"Cannot find a param with the given name: {name}")
+        return self.allParameters[name]
+
+    def default(self, name: str) -> Default:
+        return Default(self._parameter(name).default)
+
+    def dataType(self, name: str) -> Any:
+        return self._parameter(name).hint
+
+    def isCached(self, name: str) -> bool:
+        return not self._parameter(name).is_node
+
+    def StartModify(self) -> int:
+        return self.parameterNode.StartModify()
+
+    def EndModify(self, was: int) -> int:
+        return self.parameterNode.EndModify(was)
+
+    def AddObserver(self, event: Any, callback: Callable, priority: float = 0.0) -> int:
+        return self.parameterNode.AddObserver(event, callback, priority)
+
+    def RemoveObserver(self, tag: int) -> None:
+        self.parameterNode.RemoveObserver(tag)
+
+    def Modified(self) -> None:
+        self.parameterNode.Modified()
+
+    def connectGui(self, gui: Any) -> int:
+        import qt
+
+        widgets = gui.findChildren(qt.QWidget) if hasattr(gui, "findChildren") else list(vars(gui).values())
+        named = {w.property(SlicerParameterNamePropertyName): w for w in widgets}
+        return self.connectParametersToGui({k: w for k, w in named.items() if k})
+
+    def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
+        for name in mapping:
+            self._parameter(name)
+        links = []
+        for name, widget in mapping.items():
+            link = _Link(widget, self._parameter(name))
+            link.write(self.getValue(name))
+            callback = lambda name=name, link=link: self._from_gui(name, link)  # noqa: E731
+            link.callback = lambda callback=callback: callback()
+            link.signal().connect(_no_arguments(callback, link))
+            links.append(link)
+        tag = self._next_tag
+        self._next_tag += 1
+        observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
+        self._guis[tag] = (observer, links)
+        return tag
+
+    def disconnectGui(self, tag: int) -> None:
+        observer, links = self._guis.pop(tag, (None, []))
+        if observer is not None:
+            self.RemoveObserver(observer)
+        for link in links:
+            link.signal().disconnect(link.connected)
+
+    def _from_gui(self, name: str, link: _Link) -> None:
+        if not self._updating:
+            self.setValue(name, link.read())
+
+    def _to_gui(self) -> None:
+        if self._updating:
+            return
+        self._updating = True
+        try:
+            for _, links in list(self._guis.values()):
+                for link in links:
+                    link.write(self.getValue(link.parameter.name))
+        finally:
+            self._updating = False
+
+
+def _no_arguments(callback: Callable, link: _Link) -> Callable:
+    def changed() -> None:
+        callback()
+
+    link.connected = changed
+    return changed
+
+
+class _Link:
+    """One widget and the property and signal that carry its value."""
+
+    KINDS: typing.ClassVar[list] = [
+        ("qMRMLNodeComboBox", None, "currentNodeChanged"),
+        ("QCheckBox", "checked", "stateChanged"),
+        ("QPushButton", "checked", "toggled"),
+        ("ctkCheckablePushButton", "checked", "toggled"),
+        ("QSlider", "value", "valueChanged"),
+        ("QSpinBox", "value", "valueChanged"),
+        ("QDoubleSpinBox", "value", "valueChanged"),
+        ("ctkSliderWidget", "value", "valueChanged"),
+        ("QComboBox", None, "currentIndexChanged"),
+        ("ctkComboBox", None, "currentIndexChanged"),
+        ("QLineEdit", "text", "textChanged"),
+        ("QLabel", "text", None),
+        ("QTextEdit", "plainText", "textChanged"),
+        ("ctkPathLineEdit", "currentPath", "currentPathChanged"),
+    ]
+
+    def __init__(self, widget: Any, parameter: _Parameter):
+        self.widget, self.parameter = widget, parameter
+        self.callback: Any = None
+        self.connected: Any = None
+        name = type(widget).__name__
+        found = next((k for k in self.KINDS if k[0] == name), None)
+        if found is None or (name == "qMRMLNodeComboBox") != parameter.is_node:
+            raise RuntimeError(f"Unable to create a connector from {name} to {parameter.hint} ({parameter.name})")
+        self.attribute, self.signal_name = found[1], found[2]
+        self.is_combo = name in ("QComboBox", "ctkComboBox")
+        self._prepare(name)
+
+    def _prepare(self, name: str) -> None:
+        for note in self.parameter.notes:
+            if name in ("QSlider", "QSpinBox", "QDoubleSpinBox", "ctkSliderWidget"):
+                if isinstance(note, WithinRange | Minimum):
+                    self.widget.minimum = note.minimum
+                if isinstance(note, WithinRange | Maximum):
+                    self.widget.maximum = note.maximum
+                if isinstance(note, Decimals):
+                    self.widget.decimals = note.value
+                if isinstance(note, SingleStep):
+                    self.widget.singleStep = note.value
+        if self.is_combo:
+            choice = next((n.choices for n in self.parameter.notes if isinstance(n, Choice)), None)
+            self.items = list(choice) if choice is not None else list(self.parameter.kind)
+            if self.widget.count == 0:
+                self.widget.addItems([getattr(i, "value", i) if isinstance(i, enum.Enum) else str(i) for i in self.items])
+
+    def signal(self) -> Any:
+        return getattr(self.widget, self.signal_name) if self.signal_name else _Never()
+
+    def read(self) -> Any:
+        if self.parameter.is_node:
+            return self.widget.currentNode()
+        if self.is_combo:
+            return self.items[self.widget.currentIndex]
+        value = getattr(self.widget, self.attribute)
+        return int(value) if self.parameter.kind is int else self.parameter.kind(value)
+
+    def write(self, value: Any) -> None:
+        if self.parameter.is_node:
+            if self.widget.currentNode() is not value:
+                self.widget.setCurrentNode(value)
+        elif self.is_combo:
+            if self.widget.currentIndex != self.items.index(value):
+                self.widget.setCurrentIndex(self.items.index(value))
+        elif getattr(self.widget, self.attribute) != value:
+            setattr(self.widget, self.attribute, str(value) if self.parameter.kind is pathlib.Path else value)
+
+
+class _Never:
+    def connect(self, _function: Callable) -> None: ...
+
+    def disconnect(self, _function: Callable) -> None: ...
