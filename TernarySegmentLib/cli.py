@@ -54,7 +54,7 @@ def _watch(steps: Generator[Progress, None, Result], reporter: _Reporter) -> Res
             try:
                 reporter.show(next(steps))
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+                return end.value
     finally:
         steps.close()
         reporter.close()
@@ -144,7 +144,8 @@ def _model_info(options: argparse.Namespace) -> int:
         layers = sum(layer.kind in ("first", "conv", "head") for layer in stage.graph.layers)
         print(f"{name}: {stage.spacing} mm grid, {layers} layers, {model.parameters(name):,} weights")
     size = path.stat().st_size
-    print(f"file {size / 1e6:.2f} MB; the same weights in float32 {parameters * 4 / 1e6:.2f} MB, {parameters * 4 / size:.1f} times as much")
+    ratio = f"{4 * parameters / size:.1f} times as much"
+    print(f"file {size / 1e6:.2f} MB; the same weights in float32 {4 * parameters / 1e6:.2f} MB, {ratio}")
     return 0
 
 
@@ -170,10 +171,14 @@ def _parser() -> argparse.ArgumentParser:
 
     segment = commands.add_parser("segment", help="CT in, pancreas mask out")
     segment.add_argument("input", type=Path, metavar="INPUT", help="NIfTI, NRRD or MetaImage file, or a DICOM folder")
-    segment.add_argument("-o", "--output", type=Path, required=True, help=".seg.nrrd (for Slicer), .nii.gz, .nrrd, .mha")
+    segment.add_argument(
+        "-o", "--output", type=Path, required=True, help=".seg.nrrd (for Slicer), .nii.gz, .nrrd, .mha"
+    )
     segment.add_argument("--report", type=Path, metavar="JSON", help="write volume, HU, extent, times and model")
     segment.add_argument("--preview", type=Path, metavar="PNG", help="write a picture of the result")
-    segment.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed")
+    segment.add_argument(
+        "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
+    )
     segment.add_argument("--threads", type=int, default=0, metavar="N", help="default: all cores")
     segment.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth the border (default: off)")
     segment.add_argument("--model", type=Path, help="another model file than the one shipped")

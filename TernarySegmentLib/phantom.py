@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from TernarySegmentLib.errors import InputError
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Point = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
 DEFAULT_FIELD_MM = (340.0, 270.0, 360.0)
@@ -155,12 +157,12 @@ class _Scene:
         box, _ = self.crop(knots[:, :3].min(0) - margin, knots[:, :3].max(0) + margin)
         shape = tuple(s.stop - s.start for s in box)
         distance = np.full(shape, 30.0, np.float32)
-        for start, end in zip(knots[:-1], knots[1:], strict=True):
+        for start, end in pairwise(knots):
             part, axes = self.crop(np.minimum(start, end)[:3] - margin, np.maximum(start, end)[:3] + margin)
             step = end - start
             offsets = [axis - np.float32(s) for axis, s in zip(axes, start[:3], strict=True)]
-            along = sum(o * np.float32(s) for o, s in zip(offsets, step[:3], strict=True))
-            along = np.clip(along / np.float32(step[:3] @ step[:3] + 1e-6), 0, 1)
+            dot = sum(o * np.float32(s) for o, s in zip(offsets, step[:3], strict=True))
+            along = np.clip(dot / np.float32(step[:3] @ step[:3] + 1e-6), 0, 1)
             square = sum((o - along * np.float32(s)) ** 2 for o, s in zip(offsets, step[:3], strict=True))
             near = np.sqrt(square) - along * np.float32(step[3]) - np.float32(start[3])
             local = tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, box, strict=True))
@@ -237,7 +239,9 @@ def _trunk(scene: _Scene, rng: np.random.Generator) -> None:
     fat = 6 + 16 * scene.fatness + float(rng.uniform(0, 5))
     wall = _oval(x, y, scene.half_width * waist, scene.half_depth * waist) + 1.5 * scene.wavy
     # the back has little fat, the flanks and the belly more
-    cover = fat * (0.75 + 0.25 * np.cos(np.clip((y + 40) / 60, -1.5, 2.2))) * (1 + 0.2 * np.exp(-(((z - 60) / 60) ** 2)))
+    cover = (
+        fat * (0.75 + 0.25 * np.cos(np.clip((y + 40) / 60, -1.5, 2.2))) * (1 + 0.2 * np.exp(-(((z - 60) / 60) ** 2)))
+    )
     skin = _Shape(whole, wall - cover.astype(np.float32))
     scene.paint(skin, 5.0)
     scene.paint(_Shape(whole, skin.distance + np.float32(2.2)), FAT, texture=4)
@@ -305,9 +309,31 @@ def _bowel(scene: _Scene, rng: np.random.Generator) -> None:
             course.append(spot.copy())
         radius = rng.uniform(8, 12.5)
         loop = scene.tube([tuple(p) for p in course], [radius * rng.uniform(0.8, 1.15) for _ in course], 1.0)
-        _hollow(scene, loop, wall=2.3, wall_hu=scene.phase(75, 95), content=float(rng.uniform(5, 45)), gas=rng.uniform(0, 0.25))
-    colon: list[Point] = [(-88, 30, -15), (-98, 22, 40), (-98, 18, 85), (-86, -18, 116), (-62, -58, 104), (-20, -70, 88)]
-    colon += [(30, -72, 92), (70, -58, 126), (96, -8, 178), (104, 22, 172), (106, 36, 120), (102, 40, 60), (96, 30, -15)]
+        _hollow(
+            scene,
+            loop,
+            wall=2.3,
+            wall_hu=scene.phase(75, 95),
+            content=float(rng.uniform(5, 45)),
+            gas=rng.uniform(0, 0.25),
+        )
+    colon: list[Point] = [
+        (-88, 30, -15),
+        (-98, 22, 40),
+        (-98, 18, 85),
+        (-86, -18, 116),
+        (-62, -58, 104),
+        (-20, -70, 88),
+    ]
+    colon += [
+        (30, -72, 92),
+        (70, -58, 126),
+        (96, -8, 178),
+        (104, 22, 172),
+        (106, 36, 120),
+        (102, 40, 60),
+        (96, 30, -15),
+    ]
     width = rng.uniform(15, 20) * np.array([1.25, 1.3, 1.2, 1.1, 1, 1, 1, 1, 1, 0.9, 0.8, 0.75, 0.8])
     loop = scene.tube(_jitter(rng, colon, 4), list(width * rng.uniform(0.85, 1.12, len(colon))), 1.5, smooth=5)
     folds = np.float32(1.6) * scene.rough[loop.box]
@@ -315,8 +341,14 @@ def _bowel(scene: _Scene, rng: np.random.Generator) -> None:
 
 
 def _hollow(
-    scene: _Scene, loop: _Shape, wall: float, wall_hu: float, content: float, gas: float,
-    label: int = 0, faeces: bool = False,
+    scene: _Scene,
+    loop: _Shape,
+    wall: float,
+    wall_hu: float,
+    content: float,
+    gas: float,
+    label: int = 0,
+    faeces: bool = False,
 ) -> None:
     """A gut segment: wall, fluid or faeces, and gas that rises to the front in a share `gas` of its length."""
     inside = np.maximum(loop.distance, scene.wall[loop.box] + 2)
@@ -339,11 +371,18 @@ def _hollow(
 def _muscles_and_bones(scene: _Scene, rng: np.random.Generator) -> None:
     """Back muscles, psoas, vertebrae with discs and canal, iliac wings."""
     for side in (-1, 1):
-        for centre, radii in [((34, 74, 60), (29, 17, 150)), ((30, 74, 240), (24, 14, 140)), ((62, 62, 70), (20, 12, 70))]:
+        for centre, radii in [
+            ((34, 74, 60), (29, 17, 150)),
+            ((30, 74, 240), (24, 14, 140)),
+            ((62, 62, 70), (20, 12, 70)),
+        ]:
             back = scene.ellipsoid((side * centre[0], centre[1], centre[2]), radii, 2)
             scene.paint(back, MUSCLE - 6 * scene.fatness, texture=8)
         scene.paint(
-            scene.tube([(side * 24, 44, 175), (side * 36, 42, 110), (side * 46, 38, 50), (side * 54, 26, -20)], [6, 15, 20, 22], 1.0),
+            scene.tube(
+                [(side * 24, 44, 175), (side * 36, 42, 110), (side * 46, 38, 50), (side * 54, 26, -20)],
+                [6, 15, 20, 22], 1.0,
+            ),
             MUSCLE + 4, texture=4,
         )  # fmt: skip
         wing = scene.ellipsoid((side * 92, 38, -8), (9, 48, 56), 1.5, (0.45 * side, 0, 0))
@@ -377,7 +416,9 @@ def _liver(scene: _Scene, rng: np.random.Generator) -> None:
     sx, sy = scene.half_width / 130, scene.half_depth / 92
     reach = float(rng.uniform(55, 80))
     bulk = scene.ellipsoid((-50, -5, 205), (62 + reach, 105, 112), 2)
-    x, y, z = (axis[(slice(None),) * k + (s,)] for axis, k, s in zip(scene.axes, (2, 1, 0), bulk.box[::-1], strict=True))
+    x, y, z = (
+        axis[(slice(None),) * k + (s,)] for axis, k, s in zip(scene.axes, (2, 1, 0), bulk.box[::-1], strict=True)
+    )
     face = float(rng.uniform(98, 122)) + 0.66 * (x / sx + 130) + 0.30 * np.clip(y / sy + 25, -30, 90)
     lower = 0.8 * (face + 5 * scene.wavy[bulk.box] - z)
     behind = 0.7 * (y / sy - 16 - 0.55 * np.clip(-x / sx - 25, 0, 130))
@@ -385,7 +426,10 @@ def _liver(scene: _Scene, rng: np.random.Generator) -> None:
     liver = _below(scene, _Shape(bulk.box, cut.astype(np.float32)))
     hu = scene.phase(72, 112) - 18 * scene.fatness * float(rng.uniform(0, 1))
     scene.paint(liver, hu, Label.LIVER, texture=3, halo=0.5 + scene.fatness)
-    trees: list[list[Point]] = [[(-22, 8, 262), (-60, 0, 250), (-105, -5, 225)], [(-22, 6, 262), (-45, -35, 240), (-60, -65, 205)]]
+    trees: list[list[Point]] = [
+        [(-22, 8, 262), (-60, 0, 250), (-105, -5, 225)],
+        [(-22, 6, 262), (-45, -35, 240), (-60, -65, 205)],
+    ]
     trees += [[(-22, 4, 262), (0, -30, 250), (25, -55, 235)], [(-28, -14, 190), (-60, -5, 200), (-105, 5, 185)]]
     trees += [[(-45, -10, 195), (-75, -40, 200), (-95, -50, 170)], [(-28, -14, 190), (-12, -35, 218), (18, -50, 228)]]
     trees += [[(-60, -5, 200), (-85, 20, 225), (-105, 25, 250)], [(-60, 0, 250), (-75, 15, 225), (-90, 30, 200)]]
@@ -418,7 +462,9 @@ def _spleen(scene: _Scene, rng: np.random.Generator) -> None:
     body = scene.ellipsoid((98, 30, 212), (30 * size, 48 * size, 54 * size), 3, (0.1, 0.25, -0.35))
     hollow = scene.ellipsoid((66, 12, 205), (26, 44, 80), 3)
     carved = np.maximum(body.distance, 2 - _part(hollow, body.box))
-    scene.paint(_below(scene, _Shape(body.box, carved), 2.5), scene.phase(135, 118), Label.SPLEEN, halo=1 + scene.fatness)
+    scene.paint(
+        _below(scene, _Shape(body.box, carved), 2.5), scene.phase(135, 118), Label.SPLEEN, halo=1 + scene.fatness
+    )
 
 
 def _kidneys(scene: _Scene, rng: np.random.Generator) -> None:
@@ -443,12 +489,30 @@ def _kidneys(scene: _Scene, rng: np.random.Generator) -> None:
 
 def _stomach(scene: _Scene, rng: np.random.Generator) -> None:
     """Stomach with fluid and gas, and the duodenum's loop to the ligament of Treitz."""
-    way: list[Point] = [(58, 26, 252), (62, 8, 232), (68, -28, 206), (56, -54, 178), (24, -58, 160), (-8, -50, 156), (-30, -40, 156)]
+    way: list[Point] = [
+        (58, 26, 252),
+        (62, 8, 232),
+        (68, -28, 206),
+        (56, -54, 178),
+        (24, -58, 160),
+        (-8, -50, 156),
+        (-30, -40, 156),
+    ]
     fill = float(rng.uniform(0.72, 1.1))
-    stomach = _below(scene, scene.tube(_jitter(rng, way, 3), list(np.array([24, 31, 29, 25, 20, 16, 8]) * fill), 2.5), 4)
+    stomach = _below(
+        scene, scene.tube(_jitter(rng, way, 3), list(np.array([24, 31, 29, 25, 20, 16, 8]) * fill), 2.5), 4
+    )
     content = float(rng.choice([18.0, 35.0, 160.0], p=[0.5, 0.35, 0.15]))
     _hollow(scene, stomach, 4.0, scene.phase(95, 80), content, float(rng.uniform(0.2, 0.5)), Label.STOMACH)
-    loop: list[Point] = [(-30, -38, 156), (-44, -24, 154), (-50, -4, 138), (-49, 4, 106), (-34, 4, 84), (-8, -1, 82), (20, -1, 92)]
+    loop: list[Point] = [
+        (-30, -38, 156),
+        (-44, -24, 154),
+        (-50, -4, 138),
+        (-49, 4, 106),
+        (-34, 4, 84),
+        (-8, -1, 82),
+        (20, -1, 92),
+    ]
     duodenum = scene.tube(_jitter(rng, [*loop, (34, -12, 118)], 2), [9, 11, 12, 12, 11, 9, 9, 10], 1.0)
     _hollow(scene, duodenum, 2.5, scene.phase(90, 95), float(rng.uniform(5, 50)), float(rng.uniform(0, 0.2)))
 
@@ -460,13 +524,18 @@ def _vessels(scene: _Scene, rng: np.random.Generator) -> None:
     cava: list[Point] = [(-16, 16, -20), (-21, 15, 80), (-23, 13, 150), (-26, 8, 220), (-20, -2, 290), (-14, -12, 330)]
     scene.paint(scene.tube(cava, [10, 10.5, 11.5, 12, 12, 13], 1.5), vein, halo=0.6)
     for side in (-1, 1):
-        scene.paint(scene.tube([(side * 2 - 4, 4, 148), (side * 28, 22, 146), (side * 48, 36, 142)], [4.5, 4.2, 4]), vein)
+        scene.paint(
+            scene.tube([(side * 2 - 4, 4, 148), (side * 28, 22, 146), (side * 48, 36, 142)], [4.5, 4.2, 4]), vein
+        )
     course: list[Point] = [(4, 16, 20), (9, 15, 90), (11, 15, 150), (13, 20, 220), (19, 27, 290), (22, 30, 380)]
     aorta = scene.tube(course, list(wide * np.array([0.85, 0.9, 1, 1.1, 1.15, 1.2])), 0.4)
     scene.paint(aorta, artery, Label.AORTA, halo=0.8)
     for side in (-1, 1):
         scene.paint(scene.tube([(4 + side * 3, 16, 22), (side * 22, 20, -20)], [6.5, 6]), artery)
-    branches: list[list[Point]] = [[(10, 12, 158), (9, -4, 154), (7, -9, 130), (6, -12, 60)], [(11, 10, 172), (8, -4, 176), (-16, -18, 178), (-28, -16, 188)]]
+    branches: list[list[Point]] = [
+        [(10, 12, 158), (9, -4, 154), (7, -9, 130), (6, -12, 60)],
+        [(11, 10, 172), (8, -4, 176), (-16, -18, 178), (-28, -16, 188)],
+    ]
     branches += [[(8, -4, 176), (30, -8, 180), (54, 2, 176), (84, 26, 194)]]
     for branch in branches:
         scene.paint(scene.tube(_jitter(rng, branch, 1), [4, 3.2, 3, 2.6]), artery, halo=0.8)

@@ -29,7 +29,7 @@ REGION_MARGIN_MM = 30.0
 MINIMUM_ML = 5.0
 """Smaller findings are no pancreas."""
 CLIP_LOGITS = 8.0
-"""Margins are clipped here before they are interpolated, so that one very sure voxel does not outvote its neighbours."""
+"""Margins are clipped here before interpolation, so that one very sure voxel does not outvote its neighbours."""
 
 # what each stage ends at, as a fraction of the whole job; the shares were measured on a 512×512×221 scan
 LOCALISED, SEGMENTED, RESTORED = 0.35, 0.8, 0.9
@@ -196,7 +196,7 @@ def _box_of(mask: np.ndarray, grid: Grid, margin_mm: float) -> Box:
         inside = np.flatnonzero(mask.any(tuple(a for a in range(3) if a != 2 - axis)))
         lower.append(grid.origin[axis] + (inside[0] - 0.5) * grid.spacing - margin_mm)
         upper.append(grid.origin[axis] + (inside[-1] + 0.5) * grid.spacing + margin_mm)
-    return tuple(lower), tuple(upper)  # type: ignore[return-value]
+    return tuple(lower), tuple(upper)
 
 
 def _overlap(first: Box, second: Box) -> Box:
@@ -279,4 +279,4 @@ def run(steps: Generator[Progress, None, Result]) -> Result:
         try:
             next(steps)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value

@@ -67,7 +67,7 @@ class FeatureMap:
     @staticmethod
     def from_ternary(ternary: np.ndarray) -> FeatureMap:
         """From int8 (D, H, W, C) in {-1, 0, +1}."""
-        result = FeatureMap.zeros(ternary.shape[:3], ternary.shape[3])  # type: ignore[arg-type]
+        result = FeatureMap.zeros(ternary.shape[:3], ternary.shape[3])
         for plane, packed in zip(result.inner, pack(ternary), strict=True):
             plane[...] = packed
         return result
@@ -79,7 +79,7 @@ class FeatureMap:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(D, H, W) without the border."""
-        return tuple(n - 2 * HALO for n in self.nonzero.shape[:3])  # type: ignore[return-value]
+        return tuple(n - 2 * HALO for n in self.nonzero.shape[:3])
 
     @property
     def inner(self) -> tuple[np.ndarray, np.ndarray]:

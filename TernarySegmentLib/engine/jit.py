@@ -17,7 +17,6 @@ from typing import Any
 
 import numba
 from numba import types
-from numba.core import config
 from numba.extending import intrinsic
 
 from TernarySegmentLib import __version__
@@ -75,12 +74,12 @@ def compiled(signature: Any) -> Callable[[Callable[..., Any]], Any]:
     """Decorator: compile to machine code that runs without the GIL, from the cache where there is one."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        folder, before = cache_folder(), config.CACHE_DIR
-        config.CACHE_DIR = str(folder or "")
+        folder, before = cache_folder(), numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(folder or "")
         try:
             return numba.njit(signature, nogil=True, cache=folder is not None)(function)
         finally:
-            config.CACHE_DIR = before  # other users of numba in this process keep their own place
+            numba.config.CACHE_DIR = before  # other users of numba in this process keep their own place
 
     return decorate
 

@@ -80,7 +80,7 @@ def _arrays(weights: LayerWeights) -> dict[str, np.ndarray]:
     if isinstance(weights, FirstWeights):
         return {"taps": weights.taps.astype(np.int8), "low": weights.low, "high": weights.high}
     if isinstance(weights, HeadWeights):
-        return {"matrix": weights.matrix.astype(np.int8), "bias": weights.bias, "step": np.float64(weights.step)}
+        return {"matrix": weights.matrix.astype(np.int8), "bias": weights.bias, "step": np.array(weights.step)}
     # stored channel by channel, so that unused bits of half-filled words can be left out
     nonzero, negative = (
         np.packbits(_bits(plane, weights.inputs), axis=None, bitorder="little")
@@ -162,7 +162,9 @@ def load(path: str | Path) -> Model:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"The model file {path} cannot be read ({error.strerror}); reinstall the extension.") from error
+        raise ModelError(
+            f"The model file {path} cannot be read ({error.strerror}); reinstall the extension."
+        ) from error
     foreign = f"{path} is not a TernarySegment model; choose a .npz file that the export command wrote."
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
@@ -189,7 +191,9 @@ def _checked(manifest: Any, arrays: dict[str, np.ndarray], path: Path, foreign: 
             "update TernarySegment."
         )
     if _digest(manifest, arrays) != manifest["sha256"]:
-        raise ModelError(f"The model file {path} is damaged (SHA-256 differs); fetch it again or reinstall the extension.")
+        raise ModelError(
+            f"The model file {path} is damaged (SHA-256 differs); fetch it again or reinstall the extension."
+        )
     stages = {}
     for stage_name, stage in manifest["stages"].items():
         graph = Graph.from_list(stage["layers"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -51,13 +52,13 @@ def load_kernels(backend: Backend = "auto") -> Kernels:
         try:
             from TernarySegmentLib.engine import kernels
 
-            return kernels  # type: ignore[return-value]
+            return kernels
         except ImportError:
             if backend == "numba":
                 raise
     from TernarySegmentLib.engine import reference
 
-    return reference  # type: ignore[return-value]
+    return reference
 
 
 def fold_levels(levels: np.ndarray) -> np.ndarray:
@@ -80,7 +81,7 @@ def products(graph: Graph, layer: Layer, grid_shape: tuple[int, ...]) -> int:
 def bands(length: int, count: int) -> list[slice]:
     """Cut ``range(length)`` into at most ``count`` runs of nearly equal length."""
     edges = np.linspace(0, length, min(max(count, 1), length) + 1).astype(int)
-    return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
 
 
 class Network:
@@ -155,10 +156,16 @@ class Network:
             out: FeatureMap | Scores
             out = Scores.empty(shape) if layer.kind == "head" else FeatureMap.zeros(shape, layer.channels)
             tensors[layer.name] = out
-            compute = {"first": self.kernels.first, "conv": self.kernels.convolve, "head": self.kernels.head}
+            compute: dict[str, Callable[..., None]] = {
+                "first": self.kernels.first,
+                "conv": self.kernels.convolve,
+                "head": self.kernels.head,
+            }
             count = max(self.threads, int(share / self.band_products))
             yield from run_all(
-                pool, compute[layer.kind], [(sources[0], self.weights[layer.name], out, b) for b in bands(shape[0], count)]
+                pool,
+                compute[layer.kind],
+                [(sources[0], self.weights[layer.name], out, b) for b in bands(shape[0], count)],
             )
 
 
@@ -189,4 +196,4 @@ def drain(steps: Generator[float, None, Scores]) -> Scores:
         try:
             next(steps)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value

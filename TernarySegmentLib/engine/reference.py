@@ -78,7 +78,7 @@ def convolve(source: FeatureMap, weights: ConvolutionWeights, out: FeatureMap, r
 
 def head(source: FeatureMap, weights: HeadWeights, out: Scores, rows: slice) -> None:
     """Integer scores of every label and block voxel, reduced to the winner and the target's margin."""
-    values = unpack(*(plane[rows] for plane in source.inner), source.channels).astype(np.float32)
+    values = unpack(source.inner[0][rows], source.inner[1][rows], source.channels).astype(np.float32)
     scores = (values @ weights.matrix).astype(np.int32) + weights.bias
     scores = scores.reshape(*scores.shape[:3], weights.labels, 2, 2, 2)
     others = np.delete(scores, weights.target, axis=3).max(3)

@@ -64,7 +64,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     settings = Options(options.backend, model=options.model or DEFAULT_MODEL)
     if options.sparse:
-        print(evaluate_sparse(*options.sparse, settings), flush=True)
+        ct, mask = options.sparse
+        print(evaluate_sparse(ct, mask, settings), flush=True)
     if options.source:
         present = case_names(options.source)
         chosen = [name for name in present if (name in VALIDATION) == (options.split == "validation")]

@@ -15,9 +15,8 @@ from TernarySegmentLib.engine.network import Network, drain
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights
 from TernarySegmentLib.engine.thresholds import BatchNorm, fold
 from TernarySegmentLib.training.data import Case
-from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork
+from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork, unfold
 from TernarySegmentLib.training.network import fold as fold_blocks
-from TernarySegmentLib.training.network import unfold
 from TernarySegmentLib.training.quantise import integer_codes, ternary_codes
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, VALIDATION, Settings
 from TernarySegmentLib.training.train import Trainer, around_pancreas
@@ -29,7 +28,8 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 def _batch_norm(block: QuantisedConvolution, scale: Tensor) -> BatchNorm:
     norm = block.norm
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     return BatchNorm(
         _array(scale).ravel(), _array(norm.running_mean), _array(norm.running_var),
         _array(norm.weight), _array(norm.bias), norm.eps,
@@ -75,7 +75,9 @@ def export_stage(network: TernaryNetwork, spacing: float) -> Stage:
             continue
         assert isinstance(block, QuantisedConvolution)
         if (block.weights, block.activations) != ("ternary", "ternary"):
-            raise ValueError(f"{name} has {block.weights} weights and {block.activations} activations; only ternary packs")
+            raise ValueError(
+                f"{name} has {block.weights} weights and {block.activations} activations; only ternary packs"
+            )
         weights[name] = _first(block) if block.layer.kind == "first" else _convolution(block)
     return Stage(spacing, network.graph, weights)
 
@@ -119,7 +121,9 @@ def prove_equal(network: TernaryNetwork, stage: Stage, levels: np.ndarray) -> in
     integer = drain(Network(stage.graph, stage.weights).run(levels)).margin
     differing = int((integer != torch_margin(network, levels)).sum())
     if differing:
-        raise ArithmeticError(f"the exported network differs from the trained one in {differing} of {levels.size} voxels")
+        raise ArithmeticError(
+            f"the exported network differs from the trained one in {differing} of {levels.size} voxels"
+        )
     return int((integer > 0).sum())
 
 

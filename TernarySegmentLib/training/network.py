@@ -105,6 +105,7 @@ class TernaryNetwork(nn.Module):
             elif layer.kind == "head":
                 self.blocks[layer.name] = Head(layer, inputs, weights)
         self.auxiliary = nn.ModuleDict({name: nn.Conv3d(graph[name].channels, labels, 1) for name in auxiliary})
+        self.beta: Tensor
         self.register_buffer("beta", torch.tensor(1.0))
 
     def set_beta(self, beta: float | None) -> None:

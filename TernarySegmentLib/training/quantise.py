@@ -108,4 +108,4 @@ def activate(x: Tensor, kind: Activations, beta: float | Tensor | None = None) -
         return torch.relu(x)
     if beta is not None:
         return ternary_tanh(x, beta) if kind == "ternary" else torch.tanh(2 * beta * x)
-    return _Step.apply(x, THRESHOLD if kind == "ternary" else 0.0)  # type: ignore[no-untyped-call]
+    return _Step.apply(x, THRESHOLD if kind == "ternary" else 0.0)

@@ -33,7 +33,7 @@ class Settings:
         steps: length of the run.
         rate: peak learning rate of AdamW.
         warmup, decay: parts of the run in which the rate rises at the start and falls to zero at the end.
-        frozen_norm: last part of the run in which batch norm uses re-estimated population statistics, as inference does.
+        frozen_norm: last part of the run in which batch norm uses population statistics, as inference does.
         pancreas_share: part of the patches centred on the pancreas; the rest is centred on any organ.
         phantom_share: part of the patches cut from synthetic abdomens.
         pancreas_weight: weight of the pancreas in cross-entropy and Dice, against 1 for each other label.
@@ -74,12 +74,13 @@ class Settings:
     @staticmethod
     def load(path: Path) -> Settings:
         """Read what :meth:`save` wrote."""
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known = {field.name for field in fields(Settings)}
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"{path} has settings this version does not know: {', '.join(unknown)}.")
-        return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return Settings(**{**values, **tuples})
 
     @property
     def digest(self) -> str:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from TernarySegmentLib.engine.graph import unet
 from TernarySegmentLib.training.data import Case, PatchSampler
+from TernarySegmentLib.training.augment import to_levels
 from TernarySegmentLib.training.losses import label_weights, total_loss
 from TernarySegmentLib.training.network import TernaryNetwork, fold, unfold
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
@@ -92,8 +93,6 @@ def around_pancreas(case: Case, multiple: int, margin: int = 16) -> tuple[slice,
 @torch.no_grad()
 def quick_dice(network: TernaryNetwork, case: Case) -> float:
     """Dice around the true pancreas on the working grid: a cheap learning curve, no result."""
-    from TernarySegmentLib.training.augment import to_levels
-
     box = around_pancreas(case, network.graph.multiple)
     scores = unfold(network(fold(to_levels(case.hu[box].float())[None, None]))[0], len(LABELS))
     return dice(scores[0].argmax(0) == PANCREAS, case.labels[box] == PANCREAS)
@@ -154,8 +153,8 @@ class Trainer:
     def _update_average(self) -> None:
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            averages, values = list(self.average.parameters()), list(self.network.parameters())
-            torch._foreach_lerp_(averages, values, 1 - decay)
+            for average, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                average.lerp_(value, 1 - decay)
 
     def _freeze_norms(self) -> None:
         """From here on train exactly the function that inference computes."""
