@@ -330,7 +330,9 @@ class _Link:
             choice = next((n.choices for n in self.parameter.notes if isinstance(n, Choice)), None)
             self.items = list(choice) if choice is not None else list(self.parameter.kind)
             if self.widget.count == 0:
-                self.widget.addItems([getattr(i, "value", i) if isinstance(i, enum.Enum) else str(i) for i in self.items])
+                self.widget.addItems(
+                    [getattr(i, "value", i) if isinstance(i, enum.Enum) else str(i) for i in self.items]
+                )
 
     def signal(self) -> Any:
         return getattr(self.widget, self.signal_name) if self.signal_name else _Never()

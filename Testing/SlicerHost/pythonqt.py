@@ -21,7 +21,15 @@ errors: list[BaseException] = []  # what slots raised; PythonQt prints these and
 _classes: dict[type, type] = {}
 _extra: dict[str, Any] = {}  # names added to the qt module: the .ui loader
 # PySide6's own helpers, which PythonQt does not have
-_PYSIDE_ONLY = {"staticMetaObject", "sender", "receivers", "isSignalConnected", "connectNotify", "disconnectNotify", "tr"}
+_PYSIDE_ONLY = {
+    "staticMetaObject",
+    "sender",
+    "receivers",
+    "isSignalConnected",
+    "connectNotify",
+    "disconnectNotify",
+    "tr",
+}
 
 
 def wrap(value: Any) -> Any:
@@ -218,7 +226,9 @@ class Wrapped(metaclass=WrapperMeta):
         if match is None:
             raise ValueError(f"'{signal}' is not a signal signature such as 'clicked()'")
         own = getattr(qt_object, "SIGNATURES", {})
-        known = signal in own or qt_object.metaObject().indexOfSignal(QtCore.QMetaObject.normalizedSignature(signal)) >= 0
+        known = (
+            signal in own or qt_object.metaObject().indexOfSignal(QtCore.QMetaObject.normalizedSignature(signal)) >= 0
+        )
         if not known:
             raise AttributeError(f"{qt_object.metaObject().className()} has no signal '{signal}'")
         return own.get(signal, match[1]), len([a for a in match[2].split(",") if a])

@@ -140,7 +140,9 @@ class ctkSliderWidget(QWidget):
         self._spin.setRange(0, 99)
         self._range()
         self._spin.valueChanged.connect(self._on_spin)
-        self._slider.valueChanged.connect(lambda v: self._spin.setValue(self._spin.minimum() + v * self._spin.singleStep()))
+        self._slider.valueChanged.connect(
+            lambda v: self._spin.setValue(self._spin.minimum() + v * self._spin.singleStep())
+        )
 
     def _range(self) -> None:
         with QSignalBlocker(self._slider):
@@ -150,7 +152,9 @@ class ctkSliderWidget(QWidget):
 
     def _follow(self) -> None:
         with QSignalBlocker(self._slider):
-            self._slider.setValue(round((self._spin.value() - self._spin.minimum()) / max(self._spin.singleStep(), 1e-9)))
+            self._slider.setValue(
+                round((self._spin.value() - self._spin.minimum()) / max(self._spin.singleStep(), 1e-9))
+            )
 
     def _on_spin(self, value: float) -> None:
         self._follow()
@@ -298,6 +302,7 @@ class qMRMLNodeComboBox(qMRMLWidget):
     @property
     def _on_added(self) -> Any:
         if "_added_callback" not in self.__dict__:
+
             @vtk.calldata_type(vtk.VTK_OBJECT)
             def callback(caller: Any, event: Any, node: Any) -> None:
                 self._added(caller, event, node)
@@ -320,7 +325,9 @@ class qMRMLNodeComboBox(qMRMLWidget):
     def _nodes(self) -> list:
         if self._scene is None:
             return []
-        return [n for n in (self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes())) if self._accepts(n)]
+        return [
+            n for n in (self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes())) if self._accepts(n)
+        ]
 
     def _refresh(self) -> None:
         if self._scene is not None and self._scene.IsBatchProcessing():
@@ -459,7 +466,12 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         self._node, self._tags = node, []
         if node is not None:
             core = slicer.vtkSegmentation
-            events = (core.SegmentAdded, core.SegmentRemoved, core.SegmentModified, slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent)
+            events = (
+                core.SegmentAdded,
+                core.SegmentRemoved,
+                core.SegmentModified,
+                slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent,
+            )
             self._tags = [node.AddObserver(e, lambda *_: self._fill()) for e in events]
         self._fill()
 
@@ -478,7 +490,12 @@ class qMRMLSegmentsTableView(qMRMLWidget):
             colour = QPixmap(16, 16)
             colour.fill(QColor.fromRgbF(*segment.GetColor()))
             opacity = display.GetSegmentOpacity3D(segment_id) if display is not None else 1.0
-            items = (shown, QTableWidgetItem(QIcon(colour), ""), QTableWidgetItem(f"{opacity:.2f}"), QTableWidgetItem(segment.GetName()))
+            items = (
+                shown,
+                QTableWidgetItem(QIcon(colour), ""),
+                QTableWidgetItem(f"{opacity:.2f}"),
+                QTableWidgetItem(segment.GetName()),
+            )
             for column, item in enumerate(items):
                 self._table.setItem(row, column, item)
         self._filling = False
@@ -522,7 +539,9 @@ class qMRMLSegmentsTableView(qMRMLWidget):
     colorColumnVisible = Property(bool, lambda s: not s._table.isColumnHidden(1), lambda s, v: s._column(1, v))
     opacityColumnVisible = Property(bool, lambda s: not s._table.isColumnHidden(2), lambda s, v: s._column(2, v))
     headerVisible = Property(
-        bool, lambda s: not s._table.horizontalHeader().isHidden(), lambda s, v: s._table.horizontalHeader().setVisible(v)
+        bool,
+        lambda s: not s._table.horizontalHeader().isHidden(),
+        lambda s, v: s._table.horizontalHeader().setVisible(v),
     )
     statusColumnVisible = stored(bool, "_status", False)
     layerColumnVisible = stored(bool, "_layer", False)
@@ -538,6 +557,16 @@ class qMRMLSegmentsTableView(qMRMLWidget):
     useTerminologySelector = stored(bool, "_terminology", True)
 
 
-CTK = {c.__name__: c for c in (ctkCollapsibleButton, ctkSliderWidget, ctkPathLineEdit, ctkComboBox, ctkPushButton, ctkCheckablePushButton)}
+CTK = {
+    c.__name__: c
+    for c in (
+        ctkCollapsibleButton,
+        ctkSliderWidget,
+        ctkPathLineEdit,
+        ctkComboBox,
+        ctkPushButton,
+        ctkCheckablePushButton,
+    )
+}
 CTK["ctkFrame"] = QFrame
 MRML = {c.__name__: c for c in (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView)}
