@@ -38,7 +38,15 @@ def step(sums, low, high):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @settings(max_examples=150, deadline=None)
-@given(SHAPES, CHANNELS, CHANNELS, st.sampled_from([1, 3]), st.sampled_from([1, 2]), st.integers(1, 4), st.integers(0, 2**32))
+@given(
+    SHAPES,
+    CHANNELS,
+    CHANNELS,
+    st.sampled_from([1, 3]),
+    st.sampled_from([1, 2]),
+    st.integers(1, 4),
+    st.integers(0, 2**32),
+)
 def test_ternary_convolution_equals_torch_convolution(backend, shape, inputs, channels, kernel, stride, cuts, seed):
     random = np.random.default_rng(seed)
     x, codes = random_ternary(random, *shape, inputs), random_ternary(random, channels, inputs, *[kernel] * 3)
@@ -125,4 +133,6 @@ def test_upsampling_and_pooling_equal_torch(shape, channels, seed):
         (bitplanes.upsample, F.interpolate(as_torch, scale_factor=2, mode="nearest")),
         (bitplanes.maximum_pool, F.max_pool3d(as_torch, 2)),
     ):
-        np.testing.assert_array_equal(ours(FeatureMap.from_ternary(x)).to_ternary(), np.moveaxis(theirs[0].numpy(), 0, -1))
+        np.testing.assert_array_equal(
+            ours(FeatureMap.from_ternary(x)).to_ternary(), np.moveaxis(theirs[0].numpy(), 0, -1)
+        )

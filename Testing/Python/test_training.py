@@ -1,0 +1,182 @@
+"""Training: quantisers, continuation, patches, exact resume, and an export that decides like the torch network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed; training cannot be tested")
+
+from TernarySegmentLib.engine.network import Network, drain  # noqa: E402
+from TernarySegmentLib.training.data import Case, PatchSampler  # noqa: E402
+from TernarySegmentLib.training.export import export_stage, prove_equal, torch_margin  # noqa: E402
+from TernarySegmentLib.training.losses import label_weights, segmentation_loss, soft_dice  # noqa: E402
+from TernarySegmentLib.training.network import QuantisedConvolution, fold, unfold  # noqa: E402
+from TernarySegmentLib.training.quantise import activate, quantise_weight, ternary_codes, ternary_tanh  # noqa: E402
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, Settings  # noqa: E402
+from TernarySegmentLib.training.train import Trainer, beta_at, build, rate_at, reestimate_norms  # noqa: E402
+
+TINY = Settings(widths=(4, 6, 8), patch=(16, 16, 16), batch=1, steps=6, phantom_share=0.0, frozen_norm=0.34)
+
+
+def toy_case(seed: int) -> Case:
+    """A ball of every label in noise."""
+    random = np.random.default_rng(seed)
+    axes = np.meshgrid(*[np.arange(40)] * 3, indexing="ij")
+    labels = np.zeros((40, 40, 40), np.uint8)
+    for label in range(1, len(LABELS)):
+        centre = random.uniform(8, 32, 3)
+        labels[sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) < 36] = label
+    hu = (labels * 25.0 + random.normal(0, 10, labels.shape)).astype(np.int16)
+    return Case(
+        f"toy{seed}", torch.from_numpy(hu), torch.from_numpy(labels),
+        np.argwhere(labels == PANCREAS), np.argwhere(labels > 0),
+    )  # fmt: skip
+
+
+def test_ternary_weights_follow_the_papers_threshold_and_scale():
+    weight = torch.tensor([[1.0, -0.1, 0.5, -2.0], [0.0, 0.3, -0.3, 0.3]]).view(2, 4, 1, 1, 1)
+    codes, alpha = ternary_codes(weight)
+    # Δ = 0.7·mean|w| = 0.63 and 0.1575; α = the mean above it
+    assert codes.flatten(1).tolist() == [[1, 0, 0, -1], [0, 1, -1, 1]]
+    assert alpha.tolist() == pytest.approx([1.5, 0.3])
+
+
+def test_gradients_reach_the_full_precision_weights_unchanged():
+    weight = torch.randn(3, 5, 3, 3, 3, requires_grad=True)
+    gradient = torch.randn_like(weight)
+    quantise_weight(weight, "ternary").backward(gradient)
+    assert torch.equal(weight.grad, gradient)
+
+
+def test_ternary_tanh_approaches_the_hard_step():
+    x = torch.tensor([-2.0, -0.7, -0.3, 0.0, 0.3, 0.7, 2.0])
+    hard = activate(x, "ternary")
+    assert hard.tolist() == [-1, -1, 0, 0, 0, 1, 1]
+    errors = [float((ternary_tanh(x, beta) - hard).abs().max()) for beta in (1.0, 4.0, 16.0, 64.0)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-6
+
+
+def test_continuation_reaches_every_activation_of_the_network():
+    network = build(TINY)
+    blocks = [block for block in network.blocks.values() if isinstance(block, QuantisedConvolution)]
+    seen = []
+    for block in blocks:
+        block.register_forward_hook(lambda _, __, output: seen.append(output.detach()))
+    levels = fold(torch.randint(-127, 128, (1, 1, 16, 16, 16)).float())
+    for beta in (1.0, 8.0):
+        seen.clear()
+        network.set_beta(beta)
+        network(levels)
+        assert len(seen) == len(blocks)
+        assert all(((values.abs() > 1e-3) & (values.abs() < 0.999)).any() for values in seen), "still smooth"
+    network.set_beta(None)
+    seen.clear()
+    network(levels)
+    assert all(torch.isin(values, torch.tensor([-1.0, 0.0, 1.0])).all() for values in seen)
+
+
+def test_beta_rises_and_then_gives_way_to_the_hard_step():
+    settings = TINY.changed(schedule="continuation", steps=100, continuation_share=0.5)
+    values = [beta_at(step, settings) for step in range(100)]
+    assert values[0] == settings.beta_start
+    assert values[:50] == sorted(values[:50])
+    assert values[50:] == [None] * 50
+
+
+def test_rate_rises_stays_and_falls_to_zero():
+    settings = TINY.changed(steps=1000, warmup=0.1, decay=0.3)
+    rates = [rate_at(step, settings) for step in range(1001)]
+    assert rates[:100] == sorted(rates[:100])
+    assert set(rates[100:700]) == {settings.rate}
+    assert rates[1000] == 0
+
+
+def test_unfold_undoes_fold():
+    volume = torch.randn(2, 1, 6, 8, 10)
+    assert torch.equal(unfold(fold(volume), 1), volume)
+
+
+def test_soft_dice_and_loss_are_best_for_the_right_answer():
+    labels = torch.randint(0, len(LABELS), (1, 500))
+    right = torch.nn.functional.one_hot(labels, len(LABELS)).movedim(-1, 1).float() * 20
+    wrong = right.roll(1, 1)
+    assert soft_dice(right.softmax(1), (right > 0).float()).min() > 0.99
+    weights = label_weights(3.0)
+    assert segmentation_loss(right, labels, weights) < 0.01 < 2 < segmentation_loss(wrong, labels, weights)
+
+
+def test_patches_are_reproducible_and_hold_levels_and_labels():
+    sampler = PatchSampler([toy_case(1)], TINY)
+    levels, labels = sampler.batch(3)
+    again, _ = PatchSampler([toy_case(1)], TINY).batch(3)
+    other, _ = sampler.batch(4)
+    assert torch.equal(levels, again)
+    assert not torch.equal(levels, other)
+    assert levels.shape == (1, 1, 16, 16, 16)
+    assert float(levels.abs().max()) <= 127
+    assert torch.equal(levels, levels.round())
+    assert set(labels.unique().tolist()) <= set(range(len(LABELS)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A network after a few steps, with its sampler."""
+    trainer = Trainer(tmp_path_factory.mktemp("run"), TINY, [toy_case(1), toy_case(2)], [toy_case(3)])
+    lines = list(trainer.run(compiled=False, every=3))
+    assert len(lines) == 2
+    return trainer
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, trained):
+    settings, cases = TINY.changed(frozen_norm=0.0), [toy_case(1), toy_case(2)]
+    whole = Trainer(tmp_path / "whole", settings, cases, [])
+    list(whole.run(compiled=False))
+    first = Trainer(tmp_path / "parts", settings, cases, [])
+    list(first.run(until=lambda: first.step >= 3, compiled=False))
+    assert first.step == 3
+    second = Trainer(tmp_path / "parts", settings, cases, [])
+    list(second.run(compiled=False))
+    for one, other in zip(whole.network.parameters(), second.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_the_exported_integer_network_decides_exactly_like_torch(trained, flipped):
+    network = trained.averaged()
+    if flipped:  # negative and zero γ take their own paths through the folding
+        with torch.no_grad():
+            for block in network.blocks.values():
+                if isinstance(block, QuantisedConvolution):
+                    block.norm.weight[::2] *= -1
+                    block.norm.weight[1] = 0
+    stage = export_stage(network, 2.0)
+    levels = np.random.default_rng(5).integers(-127, 128, (16, 24, 32)).astype(np.int8)
+    prove_equal(network, stage, levels)
+    assert len(np.unique(torch_margin(network, levels))) > 10, "a constant network would prove nothing"
+    blas = drain(Network(stage.graph, stage.weights, "numpy").run(levels))
+    np.testing.assert_array_equal(blas.margin, torch_margin(network, levels))
+
+
+def test_the_proof_notices_a_single_wrong_threshold(trained):
+    network = trained.averaged()
+    stage = export_stage(network, 2.0)
+    stage.weights["dec0"].high[0] -= 3
+    levels = np.random.default_rng(5).integers(-127, 128, (16, 24, 32)).astype(np.int8)
+    with pytest.raises(ArithmeticError, match="differs"):
+        prove_equal(network, stage, levels)
+
+
+def test_only_ternary_networks_are_exported():
+    network = build(TINY.changed(activations="relu"))
+    reestimate_norms(network, PatchSampler([toy_case(1)], TINY), 1)
+    with pytest.raises(ValueError, match="only ternary"):
+        export_stage(network, 2.0)
+
+
+def test_settings_survive_saving(tmp_path):
+    path = tmp_path / "settings.json"
+    TINY.save(path)
+    assert Settings.load(path) == TINY
+    assert Settings.load(path).digest == TINY.digest != Settings().digest
