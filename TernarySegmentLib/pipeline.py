@@ -18,7 +18,7 @@ from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelfile import Model, Stage
 from TernarySegmentLib.engine.network import Backend, Network
 from TernarySegmentLib.imaging.checks import check_ct
-from TernarySegmentLib.imaging.grids import Box, Grid, bounds, grid_over, to_grid, to_image
+from TernarySegmentLib.imaging.grids import Box, Grid, bounds, grid_over, to_grid, to_image, turned_front_to_back
 from TernarySegmentLib.imaging.measure import Measures, measure
 from TernarySegmentLib.imaging.postprocess import largest_plausible
 
@@ -28,6 +28,14 @@ REGION_MARGIN_MM = 30.0
 """Added around what the coarse pass finds: it misses the tips of head and tail."""
 MINIMUM_ML = 5.0
 """Smaller findings are no pancreas."""
+DOUBTFUL_ML, MIRROR_RATIO = 60.0, 2.5
+"""A coarse finding below the first is compared with that of the scan turned front to back; the turned scan is believed
+when it shows this many times more. On 15 CTs the coarse pass saw 75 mL or more the right way round and 43 mL or less
+the wrong way."""
+MIRRORED = (
+    "The file describes a mirror image of a patient, front and back exchanged; the mask fits the voxels, but correct "
+    "the direction in the file's header before using positions."
+)
 CLIP_LOGITS = 8.0
 """Margins are clipped here before interpolation, so that one very sure voxel does not outvote its neighbours."""
 
@@ -82,7 +90,8 @@ class Result:
         found: whether a plausible pancreas was found.
         measures: volume, HU, extent and centre of the mask; None when nothing was found.
         confidence: 0 to 1, mean certainty of the network inside the mask; 0 when nothing was found.
-        region: the box that was segmented finely (LPS, mm); None when nothing was found.
+        region: the box that was segmented finely (LPS, mm; of the scan put right where it was mirrored); None when
+            nothing was found.
         seconds: time spent in each stage.
         backend: the kernels that computed ("numba" or "numpy").
         model: provenance and SHA-256 of the model, for reports.
@@ -208,17 +217,44 @@ def _overlap(first: Box, second: Box) -> Box:
     return lower, upper  # type: ignore[return-value]
 
 
-def _localise(ct: sitk.Image, model: Model, options: Options, clock: _Clock) -> Generator[Progress, None, Box | None]:
-    """The box to look at closely; None when the coarse pass sees no pancreas."""
-    whole = bounds(ct)
-    if options.region is not None:
-        return _overlap(options.region, whole)
-    name = "Looking for the pancreas"
-    coarse = yield from _decide(ct, model.stages["coarse"], whole, options, clock, name, (0.03, LOCALISED))
-    seen = largest_plausible(coarse.margin > 0, coarse.grid.spacing, MINIMUM_ML)
+@dataclass(frozen=True)
+class _Finding:
+    """Where the coarse pass saw a pancreas; ``box`` is None when it saw none."""
+
+    box: Box | None
+    seen_ml: float
+
+
+def _look(
+    ct: sitk.Image, model: Model, options: Options, clock: _Clock, span: tuple[float, float]
+) -> Generator[Progress, None, _Finding]:
+    """One coarse pass over a whole scan."""
+    whole, name = bounds(ct), "Looking for the pancreas"
+    coarse = yield from _decide(ct, model.stages["coarse"], whole, options, clock, name, span)
+    seen = largest_plausible(coarse.margin > 0, coarse.grid.spacing, minimum_ml=MINIMUM_ML)
     if not seen.any():
-        return None
-    return _overlap(_box_of(seen, coarse.grid, REGION_MARGIN_MM), whole)
+        return _Finding(None, 0.0)
+    millilitres = float(np.count_nonzero(seen) * coarse.grid.spacing**3 / 1000)
+    return _Finding(_overlap(_box_of(seen, coarse.grid, REGION_MARGIN_MM), whole), millilitres)
+
+
+def _localise(
+    ct: sitk.Image, model: Model, options: Options, clock: _Clock
+) -> Generator[Progress, None, tuple[Box | None, sitk.Image]]:
+    """The box to look at closely, None when no pancreas is seen, and the scan, its front and back put right.
+
+    Some files describe a mirror image of the patient. The pancreas then lies where none is expected: little or nothing
+    is seen in the scan as it is, much in the scan turned round.
+    """
+    if options.region is not None:
+        return _overlap(options.region, bounds(ct)), ct
+    finding = yield from _look(ct, model, options, clock, (0.03, LOCALISED))
+    if finding.seen_ml < DOUBTFUL_ML:
+        turned = turned_front_to_back(ct)
+        other = yield from _look(turned, model, options, clock, (LOCALISED, LOCALISED))
+        if other.seen_ml > MIRROR_RATIO * max(finding.seen_ml, MINIMUM_ML):
+            return other.box, turned
+    return finding.box, ct
 
 
 def _smoothed(margin: np.ndarray, grid: Grid, sigma_mm: float) -> np.ndarray:
@@ -249,18 +285,20 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
     yield from _prepare_kernels(options, clock)
     provenance = {**model.provenance, "sha256": model.sha256}
 
-    box = yield from _localise(ct, model, options, clock)
+    box, scan = yield from _localise(ct, model, options, clock)
+    warnings = summary.warnings if scan is ct else (*summary.warnings, MIRRORED)
     mask, backend, confidence, measures = None, "", 0.0, None
     if box is not None:
         stage = model.stages["fine"]
-        fine = yield from _decide(ct, stage, box, options, clock, "Segmenting", (LOCALISED, SEGMENTED))
+        fine = yield from _decide(scan, stage, box, options, clock, "Segmenting", (LOCALISED, SEGMENTED))
         yield clock.at("Restoring the scan's grid", SEGMENTED)
         backend = fine.backend
         margin = _smoothed(fine.margin, fine.grid, options.smoothing_mm)
-        kept = largest_plausible(margin > 0, fine.grid.spacing, MINIMUM_ML)
+        kept = largest_plausible(margin > 0, fine.grid.spacing, minimum_ml=MINIMUM_ML)
         if kept.any():
             confidence = float(np.mean(1 / (1 + np.exp(-margin[kept]))))
-            mask = to_image(np.where((margin > 0) & ~kept, np.float32(-1), margin), fine.grid, ct)
+            mask = to_image(np.where((margin > 0) & ~kept, np.float32(-1), margin), fine.grid, scan)
+            mask.CopyInformation(ct)
             yield clock.at("Measuring", RESTORED)
             measures = measure(ct, mask)
     if mask is None or measures is None:
@@ -269,7 +307,7 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
     yield clock.at("Done", 1.0)
     clock.close()
     return Result(
-        mask, measures is not None, measures, confidence, box, clock.seconds, backend, provenance, summary.warnings
+        mask, measures is not None, measures, confidence, box, clock.seconds, backend, provenance, warnings
     )  # fmt: skip
 
 

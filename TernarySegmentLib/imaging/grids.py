@@ -47,6 +47,14 @@ class Grid:
         return image
 
 
+def turned_front_to_back(image: sitk.Image) -> sitk.Image:
+    """The same voxels with the patient's front and back exchanged: y becomes -y in position and direction."""
+    turned = sitk.Image(image)
+    turned.SetOrigin([sign * v for sign, v in zip((1, -1, 1), image.GetOrigin(), strict=True)])
+    turned.SetDirection((np.array(image.GetDirection()).reshape(3, 3) * np.array([[1], [-1], [1]])).ravel())
+    return turned
+
+
 def bounds(image: sitk.Image) -> Box:
     """Outer bounds of an image's voxels in LPS, mm, whatever its direction cosines."""
     size = image.GetSize()

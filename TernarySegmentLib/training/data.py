@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import Grid, bounds, grid_over, to_grid
+from TernarySegmentLib.imaging.grids import Grid, bounds, grid_over, to_grid, turned_front_to_back
 from TernarySegmentLib.training.augment import augmented_patch
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, Settings
 
@@ -69,24 +69,15 @@ def case_names(source: Path) -> list[str]:
     return names
 
 
-def turn_front_to_back(image: sitk.Image) -> sitk.Image:
-    """The image with its second axis pointing to the front instead of the back.
+def read_labelled(source: Path, name: str, mirrored: bool) -> tuple[sitk.Image, sitk.Image]:
+    """CT (int16) and label map (uint8) of one case.
 
     The rebuilt BTCV scans carry an identity direction although their rows run from the back to the front: read as
-    they are, every patient is a mirror image.
+    they are, every patient is a mirror image. ``mirrored`` mends that.
     """
-    turned = sitk.Image(image)
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    direction[:, 1] *= -1
-    turned.SetDirection(direction.ravel())
-    return turned
-
-
-def read_labelled(source: Path, name: str, mirrored: bool) -> tuple[sitk.Image, sitk.Image]:
-    """CT (int16) and label map (uint8) of one case, with the headers' direction mended when they are ``mirrored``."""
     ct = sitk.ReadImage(str(source / (name + CT_SUFFIX)), sitk.sitkInt16)
     labels = sitk.ReadImage(str(source / (name + LABELS_SUFFIX)), sitk.sitkUInt8)
-    return (turn_front_to_back(ct), turn_front_to_back(labels)) if mirrored else (ct, labels)
+    return (turned_front_to_back(ct), turned_front_to_back(labels)) if mirrored else (ct, labels)
 
 
 def prepare(source: Path, target: Path, spacing: float, phantoms: int, mirrored: bool) -> Iterator[str]:
@@ -97,7 +88,7 @@ def prepare(source: Path, target: Path, spacing: float, phantoms: int, mirrored:
         target: folder for ``<case>.npz``; cases already there are left alone.
         spacing: working grid, mm.
         phantoms: how many synthetic abdomens to add.
-        mirrored: the source's headers point front to back the wrong way, see :func:`turn_front_to_back`.
+        mirrored: the source's headers point front to back the wrong way, see :func:`read_labelled`.
     """
     target.mkdir(parents=True, exist_ok=True)
     for name in case_names(source):

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.errors import InputError, ModelError
+from TernarySegmentLib.imaging.grids import turned_front_to_back
 from TernarySegmentLib.imaging.measure import same_grid
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, run, segment
@@ -76,6 +77,15 @@ def test_flipping_how_a_scan_is_stored_does_not_move_the_mask(phantom, result):
     np.testing.assert_allclose(centroid(found.mask), centroid(result.mask), atol=2.0)
 
 
+def test_a_mirrored_header_is_noticed_and_the_mask_fits_the_voxels(phantom, result):
+    mirrored = turned_front_to_back(phantom.ct)
+    found = run(segment(mirrored))
+    assert any("mirror" in warning for warning in found.warnings)
+    assert not any("mirror" in warning for warning in result.warnings)
+    assert same_grid(found.mask, mirrored)
+    np.testing.assert_array_equal(*(sitk.GetArrayViewFromImage(r.mask) for r in (found, result)))
+
+
 def test_numpy_path_gives_the_same_mask_voxel_for_voxel(phantom, result):
     pytest.importorskip("numba", reason="numba is not installed; there is only the NumPy path to run")
     assert result.backend == "numba"
@@ -117,7 +127,7 @@ def test_a_given_region_limits_the_search(phantom, result):
     lower, upper = (np.array(corner) for corner in result.region)
     found = run(segment(phantom.ct, Options(region=(tuple(lower), tuple(upper)))))
     assert overlap(found.mask, result.mask) > 0.9
-    away = (tuple(lower + (0, 0, 1000)), tuple(upper + (0, 0, 1000)))
+    away = (tuple(np.add(lower, [0, 0, 1000])), tuple(np.add(upper, [0, 0, 1000])))
     assert run(segment(phantom.ct, Options(region=away))) is not None
 
 
