@@ -1,17 +1,20 @@
 """Compiling the kernels once per computer: where the machine code is kept, and a child process that makes it.
 
-numba raises already while decorating when it finds no folder to cache in (read-only installs, no home), and code
-compiled for a function is not renewed when a callee in another file changes. Both are settled here: the cache lies in
-a user-writable folder whose name carries this library's version, and without such a folder nothing is cached.
+numba raises already while decorating when it finds no folder to cache in (read-only installs, no home); it does not
+renew a function's code when a callee in another file changes; and it keeps one set of code per source folder. All three
+are settled here: the cache lies in a user-writable folder named after the kernels' version, place and content, and
+without such a folder nothing is cached.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +36,21 @@ def _candidates() -> list[Path]:
     return folders
 
 
+def _identity() -> str:
+    """Tells this copy of the kernels from any other: versions, place and content of the files they are made from."""
+    digest = hashlib.sha256()
+    for name in ("jit.py", "kernels.py"):
+        path = Path(__file__).with_name(name)
+        digest.update(str(path).encode() + path.read_bytes())
+    return f"kernels-{__version__}-numba-{numba.__version__}-{digest.hexdigest()[:12]}"
+
+
+@lru_cache(maxsize=1)
 def cache_folder() -> Path | None:
-    """A folder we may write to, made for this version of the library and of numba; None when there is none."""
+    """A folder we may write to, made for this copy of the kernels; None when there is none."""
+    identity = _identity()
     for base in _candidates():
-        folder = base / f"kernels-{__version__}-numba-{numba.__version__}"
+        folder = base / identity
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):

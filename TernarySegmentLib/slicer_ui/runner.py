@@ -5,21 +5,22 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator
+from typing import Generic, TypeVar
 
-from TernarySegmentLib.pipeline import Progress, Result
+from TernarySegmentLib.pipeline import Progress
 
-Work = Callable[[], Generator[Progress, None, Result]]
+Outcome = TypeVar("Outcome")
 
 
-class Runner:
+class Runner(Generic[Outcome]):
     """Runs one generator to its end. Knows nothing of Qt or MRML; the main thread polls it.
 
     Args:
         work: called on the background thread; makes the generator, so that preparing it is off the main thread too.
     """
 
-    def __init__(self, work: Work) -> None:
-        self.result: Result | None = None
+    def __init__(self, work: Callable[[], Generator[Progress, None, Outcome]]) -> None:
+        self.result: Outcome | None = None
         self.error: BaseException | None = None
         self._work = work
         self._cancel = threading.Event()

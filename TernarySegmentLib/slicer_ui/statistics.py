@@ -85,8 +85,9 @@ def kept(node: Any) -> Report | None:
     """The report stored with a segmentation node; None when there is none that can be read."""
     text = node.GetAttribute(REPORT) if node is not None else None
     try:
-        fields = json.loads(text or "null")
-        return Report(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
+        values = json.loads(text or "null").items()
+        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values}
+        return Report(**fields)
     except (ValueError, TypeError, AttributeError):
         return None
 
