@@ -219,3 +219,21 @@ def test_dicom_folder_runs_from_the_command_line(shared_data, tmp_path):
     code = cli.main(["segment", str(shared_data / "acrin_dicom"), "-o", str(mask)])
     assert code in (0, cli.EXIT_NOTHING_FOUND)
     assert sitk.ReadImage(str(mask)).GetSize() == (512, 512, 99)
+
+
+def test_without_numba_the_numpy_path_computes(tmp_path):
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from TernarySegmentLib.engine.network import load_kernels\n"
+        "print(load_kernels('auto').NAME)\n"
+        "from TernarySegmentLib.cli import main\n"
+        "sys.exit(main(['segment', sys.argv[1], '-o', sys.argv[2], '--backend', 'numba', '-q']))"
+    )
+    source = tmp_path / "ct.nrrd"
+    sitk.WriteImage(make_phantom(0, spacing=(3.0, 3.0, 5.0)).ct, str(source))
+    arguments = [sys.executable, "-c", code, str(source), str(tmp_path / "mask.nrrd")]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "numpy"
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: numba is not installed; run: pip install 'ternarysegment[accelerate]'"
+    assert not (tmp_path / "mask.nrrd").exists()
