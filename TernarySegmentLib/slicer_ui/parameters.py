@@ -1,0 +1,32 @@
+"""What the panel shows and a scene saves."""
+
+from typing import Annotated
+
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+
+# No `from __future__ import annotations` here: the wrapper reads the annotations as types.
+@parameterNodeWrapper
+class Parameters:
+    """Bound to the widgets by their SlicerParameterName.
+
+    volume: the CT.
+    output: where to write; None makes a new segmentation.
+    result: the segmentation that the Result part shows.
+    region: search only inside this box; None searches the whole scan.
+    smoothing: of the border, mm.
+    threads: 0 means all cores.
+    opacity, filled, outlined, show_3d: how the result is displayed.
+    """
+
+    volume: vtkMRMLScalarVolumeNode
+    output: vtkMRMLSegmentationNode
+    result: vtkMRMLSegmentationNode
+    region: vtkMRMLMarkupsROINode
+    smoothing: Annotated[float, WithinRange(0.0, 3.0)] = 0.0
+    threads: Annotated[int, WithinRange(0, 64)] = 0
+    opacity: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
+    filled: bool = True
+    outlined: bool = True
+    show_3d: bool = False
