@@ -1,0 +1,182 @@
+"""The real MRML scene with Slicer's application and module logics, as Slicer's start-up code sets them up."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+
+import slicer
+import vtk
+
+SLICE_VIEWS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}  # Slicer's names and default orientations
+_WHEEL_ONLY = ("item_name", "me", "info", "extend_path", "import_module", "iter_modules")
+_COLOURS = {"Red": (0.953, 0.29, 0.2), "Yellow": (0.929, 0.835, 0.298), "Green": (0.431, 0.69, 0.294)}
+
+# slicer.modules.<key>.logic() is a slicer.<value>; the order is the order in which they see the scene
+MODULE_LOGICS = {
+    "colors": "vtkSlicerColorLogic",
+    "units": "vtkSlicerUnitsLogic",
+    "subjecthierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "cameras": "vtkSlicerCamerasModuleLogic",
+    "volumes": "vtkSlicerVolumesLogic",
+    "models": "vtkSlicerModelsLogic",
+    "tables": "vtkSlicerTablesLogic",
+    "texts": "vtkSlicerTextsLogic",
+    "transforms": "vtkSlicerTransformLogic",
+    "markups": "vtkSlicerMarkupsLogic",
+    "terminologies": "vtkSlicerTerminologiesModuleLogic",
+    "segmentations": "vtkSlicerSegmentationsModuleLogic",
+}
+# appLogic.GetModuleLogic() knows these under Slicer's module names
+_REGISTERED = {
+    "colors": "Colors",
+    "units": "Units",
+    "volumes": "Volumes",
+    "models": "Models",
+    "tables": "Tables",
+    "transforms": "Transforms",
+    "markups": "Markups",
+    "terminologies": "Terminologies",
+    "segmentations": "Segmentations",
+}
+
+
+class Scene:
+    """`mrml` (vtkMRMLScene), `app_logic`, `logics` by module name, `slice_nodes` by view name, `view_node`."""
+
+    def __init__(self, cache: Path) -> None:
+        tidy_slicer_module()
+        self.mrml = slicer.vtkMRMLScene()
+        self.mrml.SetSaveToXMLString(0)
+        self.mrml.SetLoadFromXMLString(0)
+        self.app_logic = slicer.vtkSlicerApplicationLogic()
+        self.app_logic.SetTemporaryPath(str(cache))
+        self._remote_io(cache)
+        self.app_logic.SetMRMLScene(self.mrml)
+        self.logics: dict[str, Any] = {}
+        for name, class_name in MODULE_LOGICS.items():
+            self._add_logic(name, getattr(slicer, class_name)())
+        self._views()
+        slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.mrml)
+        self._hierarchy = _HierarchyItems(self.mrml)
+        slicer.mrmlScene = self.mrml
+
+    def _remote_io(self, cache: Path) -> None:
+        """ReadFromMRB asks the data manager where to unpack."""
+        self.remote_io = slicer.vtkMRMLRemoteIOLogic()
+        self.remote_io.GetCacheManager().SetRemoteCacheDirectory(str(cache))
+        self.remote_io.SetMRMLScene(self.mrml)
+        self.remote_io.AddDataIOToScene()
+        self.data_io = slicer.vtkDataIOManagerLogic()
+        self.data_io.SetMRMLApplicationLogic(self.app_logic)
+        self.data_io.SetAndObserveDataIOManager(self.remote_io.GetDataIOManager())
+
+    def _add_logic(self, name: str, logic: Any) -> None:
+        with contextlib.suppress(AttributeError):
+            logic.SetMRMLApplicationLogic(self.app_logic)
+        if name in _REGISTERED:
+            self.app_logic.SetModuleLogic(_REGISTERED[name], logic)
+        if name == "colors":
+            self.app_logic.SetColorLogic(logic)
+        # the files these two look for (colour tables, terminologies) are in Slicer's share folder, not in the wheel
+        with _quiet_vtk(name in ("colors", "terminologies")):
+            logic.SetMRMLScene(self.mrml)
+        self.logics[name] = logic
+
+    def _views(self) -> None:
+        """Slice and 3D view nodes with their logics: what the layout manager makes in Slicer."""
+        self.slice_nodes: dict[str, Any] = {}
+        self.slice_logics = vtk.vtkCollection()
+        self._slice_logic: dict[str, Any] = {}
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.mrml)
+        for name, orientation in SLICE_VIEWS.items():
+            logic = slicer.vtkMRMLSliceLogic()
+            logic.SetMRMLApplicationLogic(self.app_logic)
+            logic.SetMRMLScene(self.mrml)
+            node = logic.AddSliceNode(name)
+            node.SetLayoutLabel(name[0])
+            node.SetLayoutColor(*_COLOURS[name])
+            node.SetOrientation(orientation)
+            self.slice_logics.AddItem(logic)
+            self.slice_nodes[name] = node
+            self._slice_logic[name] = logic
+        self.app_logic.SetSliceLogics(self.slice_logics)
+        self.view_logic = slicer.vtkMRMLViewLogic()
+        self.view_logic.SetMRMLApplicationLogic(self.app_logic)
+        self.view_logic.SetMRMLScene(self.mrml)
+        self.view_node = self.view_logic.AddViewNode("1")
+        self.view_node.SetBoxVisible(False)
+        self.view_node.SetAxisLabelsVisible(False)
+        self.view_logics = vtk.vtkCollection()
+        self.view_logics.AddItem(self.view_logic)
+        self.app_logic.SetViewLogics(self.view_logics)
+
+    def slice_logic(self, name: str) -> Any:
+        return self._slice_logic.get(name)
+
+
+class _HierarchyItems:
+    """Gives every shown data node its subject hierarchy item, the work of Slicer's (Qt) subject hierarchy plugins."""
+
+    _KINDS = ("vtkMRMLDisplayableNode", "vtkMRMLTableNode", "vtkMRMLTextNode")
+
+    def __init__(self, scene: Any) -> None:
+        self.scene = scene
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def added(_caller: Any, _event: Any, node: Any) -> None:
+            if not scene.IsBatchProcessing():
+                self._add(node)
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def removed(_caller: Any, _event: Any, node: Any) -> None:
+            hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+            item = hierarchy.GetItemByDataNode(node) if node is not None else 0
+            if item and not scene.IsClosing():
+                hierarchy.RemoveItem(item, False, False)
+
+        self._callbacks = (added, removed)
+        scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, added)
+        scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, removed)
+        for event in (slicer.vtkMRMLScene.EndImportEvent, slicer.vtkMRMLScene.EndBatchProcessEvent):
+            scene.AddObserver(event, lambda *_: self._add_all())
+
+    def _add_all(self) -> None:
+        for index in range(self.scene.GetNumberOfNodes()):
+            self._add(self.scene.GetNthNode(index))
+
+    def _add(self, node: Any) -> None:
+        if node is None or node.GetHideFromEditors() or not any(node.IsA(kind) for kind in self._KINDS):
+            return
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
+        if not hierarchy.GetItemByDataNode(node):
+            hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+
+@contextlib.contextmanager
+def _quiet_vtk(quiet: bool) -> Any:
+    was = vtk.vtkObject.GetGlobalWarningDisplay()
+    vtk.vtkObject.SetGlobalWarningDisplay(0 if quiet else was)
+    try:
+        yield
+    finally:
+        vtk.vtkObject.SetGlobalWarningDisplay(was)
+
+
+def tidy_slicer_module() -> None:
+    """Take out of `slicer` what the wheel copies there from slicer.util (slicer.loadVolume is not in Slicer)."""
+    import slicer.util
+
+    for name, value in list(vars(slicer).items()):
+        if name.startswith(("_", "vtk")) or name in ("util", "slicer_core"):
+            continue
+        if vars(slicer.util).get(name) is value or inspect.ismodule(value) or name in _WHEEL_ONLY:
+            delattr(slicer, name)
+    for alias in ("vtkITK", "vtkSegmentationCorePython", "vtkAddon"):  # names real Slicer lets a module import
+        sys.modules.setdefault(alias, sys.modules["slicer_core"])
