@@ -301,8 +301,8 @@ class Panel(VTKObservationMixin):
         node.RemoveAttribute(EDITED)
         self.parameters.result = node
         self._say(
-            _("{volume:.1f} mL of pancreas in “{node}”, after {time}.").format(
-                volume=report.volume_ml, node=node.GetName(), time=in_words(sum(result.seconds.values()))
+            _("{volume:.1f} mL of pancreas in “{node}”, found in {seconds:.1f} s.").format(
+                volume=report.volume_ml, node=node.GetName(), seconds=sum(result.seconds.values())
             )
         )
 
