@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import logging
 import os
@@ -77,6 +78,8 @@ class Host:
         self._install_modules()
         self._install_slicer()
         self._four_up: FourUp | None = None
+        self.closed = False
+        atexit.register(self.close)
 
     @classmethod
     def shared(cls) -> Host:
@@ -253,10 +256,17 @@ class Host:
             kept.clear()
 
     def close(self) -> None:
-        """Let every loaded module clean up and remove the host's folder."""
+        """Let every loaded module clean up, close the views and remove the host's folder; also done at exit."""
+        if self.closed:
+            return
+        self.closed = True
         for name, value in list(vars(slicer.modules).items()):
             if name.endswith("Widget") and hasattr(value, "cleanup"):
                 value.cleanup()
+        if self._four_up is not None:
+            for view in self._four_up.views():
+                view.shut()
+        self.scene.mrml.Clear(1)
         application.remove_home(self.home)
 
 

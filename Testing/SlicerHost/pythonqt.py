@@ -226,9 +226,8 @@ class Wrapped(metaclass=WrapperMeta):
         if match is None:
             raise ValueError(f"'{signal}' is not a signal signature such as 'clicked()'")
         own = getattr(qt_object, "SIGNATURES", {})
-        known = (
-            signal in own or qt_object.metaObject().indexOfSignal(QtCore.QMetaObject.normalizedSignature(signal)) >= 0
-        )
+        normal = bytes(QtCore.QMetaObject.normalizedSignature(signal).data()).decode()
+        known = signal in own or qt_object.metaObject().indexOfSignal(normal) >= 0
         if not known:
             raise AttributeError(f"{qt_object.metaObject().className()} has no signal '{signal}'")
         return own.get(signal, match[1]), len([a for a in match[2].split(",") if a])

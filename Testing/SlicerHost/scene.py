@@ -144,10 +144,12 @@ class _HierarchyItems:
         self._callbacks = (added, removed)
         scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, added)
         scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, removed)
-        for event in (slicer.vtkMRMLScene.EndImportEvent, slicer.vtkMRMLScene.EndBatchProcessEvent):
-            scene.AddObserver(event, lambda *_: self._add_all())
+        # priority 10, as in Slicer: an imported hierarchy must be merged before anyone asks it for a parent
+        for event in (slicer.vtkMRMLScene.EndImportEvent, slicer.vtkMRMLScene.EndCloseEvent):
+            scene.AddObserver(event, lambda *_: self._add_all(), 10.0)
 
     def _add_all(self) -> None:
+        slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(self.scene)  # merges what an import brought
         for index in range(self.scene.GetNumberOfNodes()):
             self._add(self.scene.GetNthNode(index))
 

@@ -54,6 +54,16 @@ class _View(QWidget):
     def _managers(self) -> Any:
         raise NotImplementedError
 
+    def shut(self) -> None:
+        """Let go of the scene and of OpenGL while both still exist; destroying them later, in any order, crashes."""
+        if self.renderer is None:
+            return
+        self.group.RemoveAllObservers()
+        self.group.SetMRMLDisplayableNode(None)
+        self.group.SetRenderer(None)
+        self.window.Finalize()
+        self.group = self.interactor = self.window = self.renderer = None
+
     def stale(self) -> None:
         """The scene changed: draw again at the next paint."""
         if not self._drawing:
@@ -250,6 +260,9 @@ class FourUp(QWidget):
             widget.setParent(self)
         self.setMinimumSize(320, 240)
 
+    def views(self) -> list[_View]:
+        return [w.threeDView() if hasattr(w, "threeDView") else w.sliceView() for w, _, _ in self.places]
+
     def resizeEvent(self, event: QEvent) -> None:
         width, height = (self.width() - self.GAP) // 2, (self.height() - self.GAP) // 2
         for widget, column, row in self.places:
@@ -261,8 +274,7 @@ class FourUp(QWidget):
         image = QImage(width, height, QImage.Format.Format_RGB888)
         image.fill(QColor("black"))
         size = QSize((width - self.GAP) // 2, (height - self.GAP) // 2)
-        views = [w.threeDView() if hasattr(w, "threeDView") else w.sliceView() for w, _, _ in self.places]
-        pictures = [view.picture(size) for view in views]
+        pictures = [view.picture(size) for view in self.views()]
         painter = QPainter(image)
         for picture, (_, column, row) in zip(pictures, self.places, strict=True):
             painter.drawImage(QPointF(column * (size.width() + self.GAP), row * (size.height() + self.GAP)), picture)
