@@ -1,0 +1,353 @@
+"""The unmodified module in the test host: real scene, real Qt, real clicks, the real pipeline."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import random
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "TernarySegment" / "TernarySegment.py"
+if importlib.util.find_spec("slicer_core") is None or importlib.util.find_spec("PySide6") is None:
+    pytest.skip("needs the test host's packages: pip install -e .[host]", allow_module_level=True)
+sys.path.insert(0, str(ROOT / "Testing" / "SlicerHost"))
+
+import slicer  # noqa: E402
+
+from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID  # noqa: E402
+from TernarySegmentLib.slicer_ui.volumes import matrix_of  # noqa: E402
+
+PHANTOM = "TernarySegmentPhantom"
+
+
+@pytest.fixture(scope="module")
+def host():
+    from host import Host
+
+    return Host.shared()
+
+
+@pytest.fixture(scope="module")
+def module(host):
+    """The module's widget, loaded once."""
+    return host.load_module(MODULE)
+
+
+@pytest.fixture
+def widget(host, module):
+    """The panel on an empty scene."""
+    host.clear()
+    yield module
+    if module.panel is not None:
+        module.panel.cancel()
+        host.process_events(until=lambda: module.panel.job is None, timeout=20)
+    assert host.errors == []
+
+
+@pytest.fixture
+def ready(host, widget):
+    """The panel with the phantom shown and looked at."""
+    volume = add_phantom()
+    widget.panel.open()
+    assert host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20), widget.ui.summaryLabel.text
+    return widget, volume
+
+
+@functools.cache
+def phantom() -> tuple[np.ndarray, np.ndarray]:
+    """The sample's voxels and matrix; painting it takes 4 s."""
+    node = sys.modules["TernarySegment"].add_phantom()
+    values, matrix = slicer.util.arrayFromVolume(node).copy(), matrix_of(node)
+    slicer.mrmlScene.RemoveNode(node)
+    return values, matrix
+
+
+def add_phantom():
+    values, matrix = phantom()
+    node = slicer.util.addVolumeFromArray(values, ijkToRAS=matrix, name=PHANTOM)
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    return node
+
+
+def segmentations() -> int:
+    return slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+
+
+def finish(host, widget, timeout=100) -> None:
+    assert host.process_events(until=lambda: widget.panel.job is None, timeout=timeout)
+
+
+def segment(host, widget):
+    host.click(widget.ui.segmentButton)
+    finish(host, widget)
+    assert widget.panel.parameters.result is not None, widget.ui.statusLabel.text
+    return widget.panel.parameters.result
+
+
+def mask_of(node, volume) -> np.ndarray:
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, SEGMENT_ID, volume).copy()
+
+
+def test_empty_scene_disables_the_button_and_says_why(host, widget):
+    assert not widget.ui.segmentButton.enabled
+    assert widget.ui.segmentButton.toolTip == "Choose a CT volume first."
+    assert not widget.ui.cancelButton.enabled
+
+
+def test_shown_volume_is_chosen_by_itself_and_described(host, ready):
+    widget, volume = ready
+    assert widget.panel.parameters.volume is volume
+    assert widget.ui.volumeSelector.currentNode() is volume
+    assert widget.ui.summaryLabel.text.startswith("227×180×120 voxels, 1.50×1.50×3.00 mm, HU −1024…")
+
+
+def test_mr_is_refused_with_a_sentence_under_the_selector_and_on_the_button(host, widget):
+    values = np.random.default_rng(0).integers(0, 900, (40, 60, 60)).astype(np.int16)
+    widget.panel.parameters.volume = slicer.util.addVolumeFromArray(values, name="MR")
+    host.process_events(until=lambda: "MR or PET" in widget.ui.summaryLabel.text, timeout=10)
+    assert "MR or PET" in widget.ui.summaryLabel.text
+    assert widget.ui.segmentButton.toolTip == widget.ui.summaryLabel.text
+    assert not widget.ui.segmentButton.enabled
+
+
+def test_click_segments_with_progress_and_without_a_long_pause(host, ready):
+    widget, volume = ready
+    import qt
+
+    pauses, bars, labels = [], set(), set()
+    last = time.monotonic()
+
+    def tick() -> None:
+        nonlocal last
+        pauses.append(time.monotonic() - last)
+        last = time.monotonic()
+        bars.add(widget.ui.progressBar.value)
+        labels.add(widget.ui.statusLabel.text.split(",")[0])
+
+    timer = qt.QTimer()
+    timer.setInterval(20)
+    timer.timeout.connect(tick)
+    timer.start()
+    node = segment(host, widget)
+    timer.stop()
+    print(f"longest pause of the GUI thread {max(pauses) * 1000:.0f} ms, {len(bars)} positions of the bar")
+    assert len(bars) >= 10
+    assert "Looking for the pancreas" in labels
+    assert max(pauses) < 0.2
+
+    assert node.GetName() == f"{PHANTOM} pancreas"
+    assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volume
+    mask = mask_of(node, volume)
+    assert mask.shape == slicer.util.arrayFromVolume(volume).shape
+    assert widget.ui.volumeLabel.text == f"{mask.sum() * 1.5 * 1.5 * 3 / 1000:.1f} mL"
+    assert "HU" in widget.ui.densityLabel.text
+    assert widget.ui.segmentsTable.segmentationNode() is node
+
+
+def test_earlier_runs_tell_how_long_the_next_one_takes(host, ready):
+    widget, _ = ready
+    segment(host, widget)
+    assert "on this computer" in widget.ui.segmentButton.toolTip
+
+
+def test_cancel_stops_within_a_second_and_leaves_the_scene_alone(host, ready):
+    widget, _ = ready
+    moments = random.Random(3)
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    seconds = []
+    for _ in range(20):
+        host.click(widget.ui.segmentButton)
+        host.process_events(until=lambda: widget.panel.job is None, timeout=moments.uniform(0, 0.4))
+        job = widget.panel.job
+        host.click(widget.ui.cancelButton)
+        begun = time.monotonic()
+        finish(host, widget, 5)
+        if job is None or not job.runner.cancelled:  # the run was faster than the finger
+            widget.panel.undo()
+            continue
+        seconds.append(time.monotonic() - begun)
+        assert segmentations() == 0
+        assert slicer.mrmlScene.GetNumberOfNodes() == nodes
+    print(f"{len(seconds)} cancelled, the slowest in {max(seconds):.2f} s")
+    assert len(seconds) >= 5
+    assert max(seconds) < 1
+    assert segment(host, widget) is not None
+
+
+def test_undo_takes_the_run_back_in_one_step(host, ready):
+    widget, _ = ready
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    segment(host, widget)
+    host.click(widget.ui.undoButton)
+    assert segmentations() == 0
+    assert slicer.mrmlScene.GetNumberOfNodes() == before
+    assert widget.ui.volumeLabel.text == "–"
+    assert not widget.ui.undoButton.enabled
+
+
+def test_second_run_into_the_same_node_is_undone_to_the_first(host, ready):
+    widget, volume = ready
+    node = segment(host, widget)
+    first, report = mask_of(node, volume), widget.panel.review.report
+    widget.panel.parameters.output = node
+    widget.panel.parameters.smoothing = 3.0
+    segment(host, widget)
+    assert segmentations() == 1
+    assert not np.array_equal(mask_of(node, volume), first)
+    host.click(widget.ui.undoButton)
+    assert np.array_equal(mask_of(node, volume), first)
+    assert widget.panel.review.report == report
+
+
+def test_show_3d_makes_a_surface_and_display_follows_the_widgets(host, ready):
+    widget, _ = ready
+    node = segment(host, widget)
+    host.click(widget.ui.show3dBox)
+    host.click(widget.ui.filledBox)
+    widget.ui.opacitySlider.value = 0.4
+    host.process_events()
+    display = node.GetDisplayNode()
+    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    assert node.GetSegmentation().ContainsRepresentation(surface)
+    assert display.GetOpacity() == pytest.approx(0.4)
+    assert not display.GetVisibility2DFill()
+    assert display.GetVisibility2DOutline()
+
+
+def test_jump_copy_and_table_use_the_numbers_shown(host, ready):
+    widget, _ = ready
+    segment(host, widget)
+    host.click(widget.ui.jumpButton)
+    offset = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceOffset()
+    assert offset == pytest.approx(widget.panel.review.report.centre_ras[2], abs=3.1)
+    host.click(widget.ui.copyButton)
+    import qt
+
+    assert f"Volume: {widget.ui.volumeLabel.text}" in qt.QApplication.clipboard().text()
+    host.click(widget.ui.tableButton)
+    table = slicer.util.getNodesByClass("vtkMRMLTableNode")[-1]
+    assert f"{float(table.GetCellText(0, 1)):.1f} mL" == widget.ui.volumeLabel.text
+
+
+def test_scene_file_brings_panel_and_mask_back(host, ready, tmp_path):
+    widget, volume = ready
+    widget.panel.parameters.smoothing = 1.5
+    node = segment(host, widget)
+    mask, text = mask_of(node, volume), widget.ui.densityLabel.text
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(0)
+    host.process_events()
+    assert widget.ui.volumeLabel.text == "–"
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20)
+    parameters = widget.panel.parameters
+    assert parameters.volume.GetName() == PHANTOM
+    assert parameters.smoothing == 1.5
+    assert widget.ui.smoothingSlider.value == 1.5
+    assert widget.ui.densityLabel.text == text
+    assert np.array_equal(mask_of(parameters.result, parameters.volume), mask)
+
+
+def test_region_without_a_pancreas_finds_nothing_and_offers_a_region(host, ready):
+    widget, volume = ready
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    region.SetCenter(130, 100, 330)
+    region.SetSize(40, 40, 40)
+    widget.panel.parameters.region = region
+    host.click(widget.ui.segmentButton)
+    finish(host, widget)
+    assert widget.ui.statusLabel.text.startswith(f"No pancreas was found in “{PHANTOM}”")
+    assert segmentations() == 0
+    host.click(widget.ui.regionButton)
+    assert widget.panel.parameters.region is not region
+    node = segment(host, widget)
+    assert mask_of(node, volume).any()
+
+
+def test_closing_the_scene_during_a_run_stops_it_quietly(host, ready):
+    widget, _ = ready
+    host.click(widget.ui.segmentButton)
+    slicer.mrmlScene.Clear(0)
+    finish(host, widget, 5)
+    assert segmentations() == 0
+    assert widget.panel.parameters is not None
+    assert widget.ui.segmentButton.toolTip == "Choose a CT volume first."
+
+
+def test_volume_removed_during_a_run_stops_it_with_nothing_added(host, ready):
+    widget, volume = ready
+    host.click(widget.ui.segmentButton)
+    slicer.mrmlScene.RemoveNode(volume)
+    finish(host, widget, 5)
+    assert segmentations() == 0
+
+
+def test_another_volume_may_be_chosen_during_a_run(host, ready):
+    widget, volume = ready
+    host.click(widget.ui.segmentButton)
+    other = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(volume).copy(), name="other")
+    widget.panel.parameters.volume = other
+    assert "is running" in widget.ui.segmentButton.toolTip
+    finish(host, widget)
+    node = widget.panel.parameters.result
+    assert node.GetName() == f"{PHANTOM} pancreas"
+    assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volume
+
+
+def test_edited_segment_is_told_apart_from_its_numbers(host, ready):
+    widget, volume = ready
+    node = segment(host, widget)
+    panel = host.panel_of(widget)
+    panel.window().show()
+    assert not widget.ui.editedLabel.visible
+    mask = mask_of(node, volume)
+    mask[60] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, SEGMENT_ID, volume)
+    assert widget.ui.editedLabel.visible
+
+
+@pytest.mark.parametrize("packaging", [True, False], ids=["5.12", "5.10"])
+def test_accelerator_is_installed_after_consent_with_numpy_pinned(host, ready, monkeypatch, packaging):
+    from TernarySegmentLib.slicer_ui import accelerator
+
+    widget, _ = ready
+    monkeypatch.setattr(accelerator, "installed", lambda: False)  # numba is here already,
+    monkeypatch.setattr(accelerator, "REQUIREMENT", "numba>=999")  # and satisfies what is asked for
+    host.set_packaging(packaging)
+    try:
+        widget.panel.update()
+        assert "45 MB" in widget.ui.acceleratorLabel.text
+        widget.panel.install_accelerator()
+        assert "numba>=999" in str(host.pip_calls)
+        host.pip_calls.clear()
+        host.answers.append(False)
+        if not packaging:
+            widget.panel.install_accelerator()
+            assert host.pip_calls == []
+            assert "works without it" in widget.ui.statusLabel.text
+    finally:
+        host.set_packaging(True)
+
+
+def test_self_test_of_the_module_passes(host, widget):
+    sys.modules["TernarySegment"].TernarySegmentTest().runTest()
+
+
+def test_reload_gives_a_working_panel_and_stops_the_old_run(host, ready):
+    widget, _ = ready
+    old = widget.panel
+    host.click(widget.ui.segmentButton)
+    widget.onReload()
+    fresh = slicer.modules.TernarySegmentWidget
+    assert fresh is not widget
+    assert old.job is None
+    assert segmentations() == 0
+    assert host.process_events(until=lambda: fresh.ui.segmentButton.enabled, timeout=20)
+    assert segment(host, fresh) is not None
+    fresh.cleanup()
