@@ -53,7 +53,7 @@ class WithinRange(Validator):
 
     def validate(self, value: float) -> None:
         if not self.minimum <= value <= self.maximum:
-            raise ValueError(f"Value must be within range [{self.minimum}, {self.maximum}], is {value}")
+            raise ValueError(f"{value} lies outside {self.minimum}…{self.maximum}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Minimum(Validator):
 
     def validate(self, value: float) -> None:
         if value < self.minimum:
-            raise ValueError(f"Value must be at least {self.minimum}, is {value}")
+            raise ValueError(f"{value} is below {self.minimum}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Maximum(Validator):
 
     def validate(self, value: float) -> None:
         if value > self.maximum:
-            raise ValueError(f"Value must be at most {self.maximum}, is {value}")
+            raise ValueError(f"{value} is above {self.maximum}")
 
 
 class Choice(Validator):
@@ -80,7 +80,7 @@ class Choice(Validator):
 
     def validate(self, value: Any) -> None:
         if value not in self.choices:
-            raise ValueError(f"Value must be one of {self.choices}, is {value!r}")
+            raise ValueError(f"{value!r} is none of {self.choices}")
 
 
 class _Parameter:
@@ -107,7 +107,8 @@ class _Parameter:
         return self.kind() if low is None else self.kind(max(low, self.kind()))
 
     def is_in(self, node: Any) -> bool:
-        return node.HasNodeReferenceRole(self.name) if self.is_node else self.name in node.GetParameterNames()
+        held = node.GetNumberOfNodeReferences(self.name) > 0 if self.is_node else self.name in node.GetParameterNames()
+        return bool(held)
 
     def write(self, node: Any, value: Any) -> None:
         if self.is_node:
@@ -169,7 +170,7 @@ def parameterNodeWrapper(cls: type | None = None) -> Any:
     members = {k: v for k, v in vars(_Wrapper).items() if k == "__init__" or not k.startswith("__")}
     for name, member in members.items():
         if name != "__init__" and name in vars(cls):
-            raise ValueError(f"Cannot use reserved name '{name}' in a parameterNodeWrapper")
+            raise ValueError(f"{cls.__name__}.{name} would hide a method of the wrapper; rename the field")
         setattr(cls, name, member)
     cls.allParameters = parameters  # type: ignore[attr-defined]
     return cls
@@ -201,7 +202,7 @@ class _Wrapper:
 
     def _parameter(self, name: str) -> _Parameter:
         if name not in self.allParameters:
-            raise ValueError(f"Cannot find a param with the given name: {name}")
+            raise ValueError(f"there is no parameter {name!r}, only {sorted(self.allParameters)}")
         return self.allParameters[name]
 
     def default(self, name: str) -> Default:
@@ -310,7 +311,7 @@ class _Link:
         name = type(widget).__name__
         found = next((k for k in self.KINDS if k[0] == name), None)
         if found is None or (name == "qMRMLNodeComboBox") != parameter.is_node:
-            raise RuntimeError(f"Unable to create a connector from {name} to {parameter.hint} ({parameter.name})")
+            raise RuntimeError(f"a {name} cannot show the parameter {parameter.name!r} of type {parameter.hint}")
         self.attribute, self.signal_name = found[1], found[2]
         self.is_combo = name in ("QComboBox", "ctkComboBox")
         self._prepare(name)
