@@ -455,7 +455,7 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         self._tags: list[int] = []
         self._filling = False
         self._table.itemChanged.connect(self._on_item)
-        self._table.selectionModel().selectionChanged.connect(self.selectionChanged)
+        self._table.itemSelectionChanged.connect(self._on_selection)
 
     def segmentationNode(self) -> Any:
         return self._node
@@ -509,6 +509,9 @@ class qMRMLSegmentsTableView(qMRMLWidget):
             self._node.GetDisplayNode().SetSegmentVisibility(segment_id, item.checkState() == Qt.CheckState.Checked)
         elif item.column() == 3:
             self._node.GetSegmentation().GetSegment(segment_id).SetName(item.text())
+
+    def _on_selection(self) -> None:
+        self.selectionChanged.emit(None, None)  # the host passes no QItemSelection; ask selectedSegmentIDs()
 
     def tableWidget(self) -> QTableWidget:
         return self._table
