@@ -31,13 +31,14 @@ TERMINOLOGY = (
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that replaces it when the block ends well, and is gone when it does not.
 
-    The temporary name ends like the final one, since writers go by the ending. Missing folders are created.
+    The temporary name ends like the final one, in small letters, since writers go by the ending. Missing folders are
+    created.
 
     Raises:
         OutputError: the folder or file cannot be written, said in one sentence.
     """
     path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name.lower()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
