@@ -28,7 +28,7 @@ import slicer
 import slicer.util
 import uiloader
 import widgets
-from PySide6.QtCore import QPoint, QSettings, Qt
+from PySide6.QtCore import QPoint, QSettings, Qt, qInstallMessageHandler
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QMessageBox, QVBoxLayout, QWidget
 from scene import Scene
@@ -68,6 +68,7 @@ class Host:
         self.home = application.make_home()
         QSettings.setDefaultFormat(QSettings.Format.IniFormat)
         QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(self.home))
+        qInstallMessageHandler(_qt_message)
         self.qt_app = application.qSlicerApplication(["Slicer"])
         self.qt_app.setApplicationName("Slicer")
         self.qt_app.setOrganizationName("slicerhost")
@@ -136,6 +137,8 @@ class Host:
             setattr(slicer.modules, name, application.LogicModule(name, logic))
         for name in _MESSAGES:
             setattr(slicer.util, name, self._recorder(name))
+        self.dialogs = pythonqt.unwrap(slicer.app.ioManager()).dialogs
+        slicer.util.selectModule = lambda module: self.dialogs.append(f"selectModule {module}")
         for name in _QUESTIONS:
             setattr(slicer.util, name, self._recorder(name, asks=True))
 
@@ -252,7 +255,7 @@ class Host:
         """File > Close Scene; forgets messages and errors too."""
         self.scene.mrml.Clear(0)
         self.process_events()
-        for kept in (self.messages, self.answers, self.errors, self.pip_calls):
+        for kept in (self.messages, self.answers, self.errors, self.pip_calls, self.dialogs):
             kept.clear()
 
     def close(self) -> None:
@@ -268,6 +271,11 @@ class Host:
                 view.shut()
         self.scene.mrml.Clear(1)
         application.remove_home(self.home)
+
+
+def _qt_message(_kind: Any, _context: Any, text: str) -> None:
+    if "propagateSizeHints" not in text:  # said by the offscreen platform for every window
+        print(text, file=sys.stderr)
 
 
 def _import(name: str, path: Path) -> None:

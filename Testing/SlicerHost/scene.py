@@ -85,7 +85,7 @@ class Scene:
         if name == "colors":
             self.app_logic.SetColorLogic(logic)
         # the files these two look for (colour tables, terminologies) are in Slicer's share folder, not in the wheel
-        with _quiet_vtk(name in ("colors", "terminologies")):
+        with quiet_vtk(name in ("colors", "terminologies")):
             logic.SetMRMLScene(self.mrml)
         self.logics[name] = logic
 
@@ -162,7 +162,8 @@ class _HierarchyItems:
 
 
 @contextlib.contextmanager
-def _quiet_vtk(quiet: bool) -> Any:
+def quiet_vtk(quiet: bool = True) -> Any:
+    """VTK's warnings off for a while."""
     was = vtk.vtkObject.GetGlobalWarningDisplay()
     vtk.vtkObject.SetGlobalWarningDisplay(0 if quiet else was)
     try:

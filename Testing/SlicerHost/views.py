@@ -13,6 +13,7 @@ import vtk
 from PySide6.QtCore import QEvent, QPointF, QSize, Qt
 from PySide6.QtGui import QColor, QImage, QPainter
 from PySide6.QtWidgets import QWidget
+from scene import quiet_vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 _SLICE_MANAGERS = ("vtkMRMLModelSliceDisplayableManager", "vtkMRMLSegmentationsDisplayableManager2D")
@@ -48,7 +49,8 @@ class _View(QWidget):
         self.window.AddRenderer(self.renderer)
         self.interactor = vtk.vtkGenericRenderWindowInteractor()  # the markups managers ask for one
         self.interactor.SetRenderWindow(self.window)
-        self.group = self._managers()
+        with quiet_vtk():  # the view manager observes an event twice, and says so
+            self.group = self._managers()
         self.group.AddObserver(vtk.vtkCommand.UpdateEvent, lambda *_: self.stale())
 
     def _managers(self) -> Any:
@@ -59,8 +61,9 @@ class _View(QWidget):
         if self.renderer is None:
             return
         self.group.RemoveAllObservers()
-        self.group.SetMRMLDisplayableNode(None)
-        self.group.SetRenderer(None)
+        with quiet_vtk():
+            self.group.SetMRMLDisplayableNode(None)
+            self.group.SetRenderer(None)
         self.window.Finalize()
         self.group = self.interactor = self.window = self.renderer = None
 

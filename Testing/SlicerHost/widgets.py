@@ -442,7 +442,7 @@ class qMRMLSegmentsTableView(qMRMLWidget):
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self._table = QTableWidget(0, 4, self)
-        self._table.setHorizontalHeaderLabels(["👁", "", "Opacity", "Name"])
+        self._table.setHorizontalHeaderLabels(["●", "", "Opacity", "Name"])
         self._table.horizontalHeader().setStretchLastSection(True)
         self._table.verticalHeader().hide()
         for column, width in enumerate((32, 32, 64)):

@@ -1,0 +1,56 @@
+"""Open the module's panel with four views in a window: python Testing/SlicerHost/panel.py [--ct PATH]"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from host import Host
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QScrollArea, QSplitter
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "TernarySegment" / "TernarySegment.py"
+
+
+def open_window(host: Host, module: Path = MODULE) -> QSplitter:
+    """The panel at the left, the views at the right, as in Slicer."""
+    widget = host.load_module(module)
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setWidget(host.panel_of(widget))
+    scroll.setMinimumWidth(440)
+    window = QSplitter(Qt.Orientation.Horizontal)
+    window.setWindowTitle("Pancreas Segmentation – test host")
+    window.addWidget(scroll)
+    window.addWidget(host.four_up())
+    window.setStretchFactor(1, 1)
+    window.resize(1400, 900)
+    window.module_widget = widget
+    return window
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ct", type=Path, help="a CT to load (.nii.gz, .nrrd); without it a synthetic abdomen is shown")
+    parser.add_argument("--seconds", type=float, help="close after this many seconds")
+    arguments = parser.parse_args()
+    host = Host(interactive=True)
+    window = open_window(host)
+    window.show()
+    host.process_events()
+    if arguments.ct is not None:
+        host.load_volume(arguments.ct)
+    else:
+        import TernarySegment
+
+        TernarySegment.add_phantom()
+    window.module_widget.enter()
+    if arguments.seconds is not None:
+        QTimer.singleShot(int(arguments.seconds * 1000), window.close)
+    host.qt_app.exec()
+    host.close()
+
+
+if __name__ == "__main__":
+    main()
