@@ -139,10 +139,11 @@ def _is_shifted(values: np.ndarray) -> bool:
     """Whether the body lies around 1064 instead of 40.
 
     Told by the tissue, not by the minimum: raw values of some scanners are padded with -2000 outside their circle.
-    In a CT in HU only bone and metal exceed 600, never a tenth of the voxels, and most of it is not that dense.
+    In a CT in HU only bone and contrast agent exceed 300, never a tenth of the voxels, and most of that stays below
+    850. In a shifted one hardly anything but lung (200) lies below fat; an MR image has tissue at every level.
     """
     sample = values[::4, ::4, ::4]  # plenty for shares, and 1 ms
-    dense = sample[sample > 600]
+    dense = sample[sample > 300]
     low, high = SHIFTED_TISSUE
     tissue = np.count_nonzero((dense >= low) & (dense <= high))
     return bool(tissue > 0.1 * sample.size and tissue > 0.6 * dense.size)

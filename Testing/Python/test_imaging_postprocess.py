@@ -1,4 +1,4 @@
-"""Which components of a mask are kept as the organ."""
+"""Which components of a mask stay."""
 
 from __future__ import annotations
 
@@ -6,69 +6,102 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from TernarySegmentLib.imaging.postprocess import largest_plausible
 
+SPACING = 2.0  # 125 voxels a millilitre
 
-def boxes(*corners: tuple[slice, slice, slice]) -> np.ndarray:
-    mask = np.zeros((60, 60, 60), bool)
-    for corner in corners:
-        mask[corner] = True
+
+def volume(*blocks: tuple[int, int, int, int], shape=(60, 60, 90)) -> np.ndarray:
+    """Cubes given as z, y, x of the first corner and side, in voxels."""
+    mask = np.zeros(shape, bool)
+    for z, y, x, side in blocks:
+        mask[z : z + side, y : y + side, x : x + side] = True
     return mask
 
 
-def cube(z: int, y: int, x: int, side: int) -> tuple[slice, slice, slice]:
-    return slice(z, z + side), slice(y, y + side), slice(x, x + side)
+ORGAN = (5, 5, 5, 14)  # 22 mL
 
 
-BODY = cube(5, 5, 5, 16)  # 32.8 mL at 2 mm
+def test_a_single_organ_stays_as_it_is():
+    assert np.array_equal(largest_plausible(volume(ORGAN), SPACING), volume(ORGAN))
 
 
-def test_far_and_small_components_are_dropped():
-    mask = boxes(BODY, cube(45, 45, 45, 12), cube(24, 5, 5, 4))
-    assert np.array_equal(largest_plausible(mask, 2.0), boxes(BODY))
-
-
-def test_second_half_of_a_split_pancreas_is_kept():
-    tail = cube(5, 5, 25, 10)  # a quarter of the body, 4 voxels or 8 mm away
-    assert np.array_equal(largest_plausible(boxes(BODY, tail), 2.0), boxes(BODY, tail))
-
-
-@pytest.mark.parametrize(("gap", "kept"), [(6, True), (8, False)])
-def test_distance_is_in_mm_from_the_largest_component(gap, kept):
-    tail = cube(5, 5, 21 + gap, 10)  # gap empty voxels, so 2 (gap + 1) mm
-    assert largest_plausible(boxes(BODY, tail), 2.0)[tail].all() == kept
-
-
-def test_parts_that_touch_at_a_corner_are_one_component():
-    tip = cube(21, 21, 21, 3)  # 1 % of the body, so dropped if it counted by itself
-    assert largest_plausible(boxes(BODY, tip), 2.0)[tip].all()
-
-
-def test_too_little_for_a_pancreas_gives_an_empty_mask():
-    small = cube(5, 5, 5, 7)  # 343 voxels: 2.7 mL at 2 mm, 9.3 mL at 3 mm
-    assert not largest_plausible(boxes(small), 2.0).any()
-    assert largest_plausible(boxes(small), 3.0).any()
-    assert not largest_plausible(boxes(small), 3.0, minimum_ml=10).any()
-
-
-def test_empty_mask_stays_empty_and_input_is_untouched():
-    assert not largest_plausible(boxes(), 2.0).any()
-    mask = boxes(BODY, cube(45, 45, 45, 12))
-    before = mask.copy()
-    kept = largest_plausible(mask, 2.0)
-    assert np.array_equal(mask, before)
+def test_an_empty_mask_stays_empty():
+    kept = largest_plausible(volume(), SPACING)
+    assert kept.shape == (60, 60, 90)
     assert kept.dtype == bool
-    assert kept.shape == mask.shape
+    assert not kept.any()
 
 
-def test_noisy_mask_of_128_cubed_takes_no_time():
-    z, y, x = np.ogrid[:128, :128, :128]
-    ball = (z - 60) ** 2 + (y - 60) ** 2 + (x - 60) ** 2 < 400
-    mask = ball | (np.random.default_rng(0).random(ball.shape) > 0.97)
-    start = time.process_time()
-    kept = largest_plausible(mask, 2.0)
-    # 25 ms measured; ten times that on a busy machine still means no loop over 60 000 components
-    assert time.process_time() - start < 0.5
-    assert kept[ball].all()
-    assert kept.sum() < 1.1 * ball.sum()
+@pytest.mark.parametrize(
+    ("second", "stays"),
+    [
+        ((5, 5, 22, 10), True),  # 36 % of the largest, 8 mm away: the other half of a split pancreas
+        ((5, 5, 22, 5), False),  # 5 %
+        ((45, 45, 75, 10), False),  # 36 %, but 100 mm away: another organ
+    ],
+)
+def test_a_second_part_stays_when_large_and_near(second, stays):
+    both, wanted = volume(ORGAN, second), volume(ORGAN, second) if stays else volume(ORGAN)
+    assert np.array_equal(largest_plausible(both, SPACING), wanted)
+
+
+def test_the_ratio_decides_about_the_second_part():
+    both = volume(ORGAN, (5, 5, 22, 10))
+    assert np.array_equal(largest_plausible(both, SPACING, keep_ratio=0.3), both)
+    assert np.array_equal(largest_plausible(both, SPACING, keep_ratio=0.4), volume(ORGAN))
+
+
+def test_parts_that_touch_at_a_corner_are_one():
+    both = volume((5, 5, 5, 14), (19, 19, 19, 4))
+    assert np.array_equal(largest_plausible(both, SPACING), both)
+
+
+@pytest.mark.parametrize(("minimum_ml", "stays"), [(1.7, True), (1.8, False)])
+def test_less_than_the_minimum_is_no_pancreas(minimum_ml, stays):
+    small = volume((5, 5, 5, 6))  # 216 voxels of 8 mm³: 1.728 mL
+    assert largest_plausible(small, SPACING, minimum_ml).any() == stays
+
+
+def test_the_minimum_is_in_millilitres_whatever_the_spacing():
+    small = volume((5, 5, 5, 6))
+    assert not largest_plausible(small, 2.0, 3.0).any()
+    assert largest_plausible(small, 3.0, 3.0).any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays.arrays(bool, (7, 8, 9)))
+def test_only_voxels_of_the_mask_are_kept_among_them_a_largest_component(mask):
+    kept = largest_plausible(mask, SPACING, minimum_ml=0.0)
+    assert not (kept & ~mask).any()
+    assert kept.any() == mask.any()
+    # nothing is lost by doing it twice
+    assert np.array_equal(largest_plausible(kept, SPACING, minimum_ml=0.0), kept)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([1, -1])] * 3))
+def test_the_choice_does_not_depend_on_orientation(order, steps):
+    mask = volume(ORGAN, (5, 5, 22, 10), (45, 45, 75, 10), (40, 5, 60, 3))
+    turn = tuple(slice(None, None, step) for step in steps)
+    there = mask.transpose(order)[turn]
+    assert np.array_equal(largest_plausible(there, SPACING), largest_plausible(mask, SPACING).transpose(order)[turn])
+
+
+def test_the_mask_given_is_not_changed():
+    mask = volume(ORGAN, (45, 45, 75, 10))
+    before = mask.copy()
+    largest_plausible(mask, SPACING)
+    assert np.array_equal(mask, before)
+
+
+def test_a_working_grid_takes_milliseconds():
+    mask = volume((40, 40, 40, 40), (90, 90, 85, 20), (5, 5, 5, 6), shape=(128, 128, 128))
+    largest_plausible(mask, SPACING)
+    started = time.perf_counter()
+    largest_plausible(mask, SPACING)
+    assert time.perf_counter() - started < 0.25, "measured 0.02 s on two busy cores"
