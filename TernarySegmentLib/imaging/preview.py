@@ -228,7 +228,8 @@ def _text(picture: np.ndarray, text: str, row: int, column: int) -> None:
     dots = [np.array([[int(d) for d in line] for line in GLYPHS[c].split()]) for c in text]
     block = np.kron(np.concatenate([np.pad(d, ((0, 0), (0, 1))) for d in dots], axis=1)[:, :-1], np.ones((2, 2), int))
     place = np.zeros(picture.shape[:2], bool)
-    top, left = row - block.shape[0] // 2, column - block.shape[1] // 2
+    top, left = max(row - block.shape[0] // 2, 0), max(column - block.shape[1] // 2, 0)
+    block = block[: max(place.shape[0] - top, 0), : max(place.shape[1] - left, 0)]  # what a narrow panel has room for
     place[top : top + block.shape[0], left : left + block.shape[1]] = block > 0
     _stamp(picture, place)
 

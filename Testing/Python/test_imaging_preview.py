@@ -8,6 +8,7 @@ import SimpleITK as sitk
 
 from TernarySegmentLib.errors import OutputError
 from TernarySegmentLib.imaging.preview import GAP, SLICES, WIDTH, draw_preview, write_preview
+from TernarySegmentLib.imaging.reading import read_ct
 from TernarySegmentLib.imaging.writing import COLOUR
 
 EXTENT = (240.0, 180.0, 150.0)
@@ -154,3 +155,39 @@ def planes_of_any_height(picture: np.ndarray) -> list[np.ndarray]:
     upper = picture[: -round(0.8 * tile) - GAP]
     column = round(EXTENT[0] / ((2 * EXTENT[0] + EXTENT[1]) / (WIDTH - 2 * GAP)))
     return [upper[:, :column], upper[:, column + GAP : 2 * column + GAP], upper[:, 2 * (column + GAP) :]]
+
+
+def test_scale_bar_is_as_long_as_its_label_says():
+    picture = draw_preview(*scan())
+    scale = (2 * EXTENT[0] + EXTENT[1]) / (WIDTH - 2 * GAP)
+    rows = round(max(EXTENT[1:]) / scale)
+    bar = (picture[rows - 13, :200] == 255).all(-1)
+    # 240 mm across leave room for a bar of 50 mm, not of 100, in a third of the panel
+    assert bar.sum() * scale == pytest.approx(50, abs=scale)
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing"),
+    [((64, 64, 400), (5.0, 5.0, 2.5)), ((40, 40, 8), (1.0, 1.0, 5.0)), ((200, 20, 20), (2.0, 2.0, 2.0))],
+    ids=["long", "small", "flat"],
+)
+@pytest.mark.parametrize("filled", [False, True])
+def test_scans_of_any_shape_are_drawn(size, spacing, filled):
+    ct, mask = sitk.Image(size, sitk.sitkInt16), sitk.Image(size, sitk.sitkUInt8)
+    for image in (ct, mask):
+        image.SetSpacing(spacing)
+    if filled:
+        mask[3, 4, 5] = 1  # a single voxel
+    picture = draw_preview(ct, mask)
+    assert picture.dtype == np.uint8
+    assert picture.shape[1:] == (WIDTH, 3)
+    assert picture.shape[0] < 1.5 * WIDTH
+
+
+def test_real_scan_with_flipped_axes_has_its_spine_at_the_bottom(shared_data):
+    folder = shared_data / "nih_pancreas_0004"
+    mask = sitk.ReadImage(str(folder / "pancreas_sparse.nii.gz"), sitk.sitkUInt8)
+    axial = draw_preview(read_ct(folder / "ct.nii.gz"), mask)[:490, : WIDTH // 3]
+    bright = (axial[60:420, 200:300] == 255).all(-1)
+    assert bright[180:].sum() > 5 * bright[:180].sum()
+    assert coloured(axial).sum() > 2000, "the pancreas is marked"
