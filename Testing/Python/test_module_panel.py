@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.util
 import random
@@ -148,6 +149,20 @@ def test_click_segments_with_progress_and_without_a_long_pause(host, ready):
     assert widget.ui.volumeLabel.text == f"{mask.sum() * 1.5 * 1.5 * 3 / 1000:.1f} mL"
     assert "HU" in widget.ui.densityLabel.text
     assert widget.ui.segmentsTable.segmentationNode() is node
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="usleep is POSIX")
+def test_run_ends_although_the_event_loop_keeps_the_interpreter_lock(host, ready):
+    """In Slicer the event loop is C++ and may never let go of the lock; PySide6 does at every turn."""
+    widget, _ = ready
+    holding = ctypes.PyDLL(None)  # calls without releasing the lock
+    begun = time.monotonic()
+    widget.panel.start()
+    while widget.panel.job is not None and time.monotonic() - begun < 60:
+        holding.usleep(10_000)
+        widget.panel._poll()
+    print(f"{time.monotonic() - begun:.1f} s with an event loop that keeps the lock")
+    assert widget.panel.parameters.result is not None
 
 
 def test_earlier_runs_tell_how_long_the_next_one_takes(host, ready):
