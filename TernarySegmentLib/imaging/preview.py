@@ -226,10 +226,13 @@ def _scale_bar(picture: np.ndarray, scale: float) -> None:
 def _text(picture: np.ndarray, text: str, row: int, column: int) -> None:
     """Write text, twice the dots' size, centred on a pixel."""
     dots = [np.array([[int(d) for d in line] for line in GLYPHS[c].split()]) for c in text]
-    block = np.kron(np.concatenate([np.pad(d, ((0, 0), (0, 1))) for d in dots], axis=1)[:, :-1], np.ones((2, 2), int))
-    place = np.zeros(picture.shape[:2], bool)
+    block: np.ndarray = np.kron(
+        np.concatenate([np.pad(d, ((0, 0), (0, 1))) for d in dots], axis=1)[:, :-1], np.ones((2, 2), int)
+    )
+    rows, columns = picture.shape[:2]
+    place = np.zeros((rows, columns), bool)
     top, left = max(row - block.shape[0] // 2, 0), max(column - block.shape[1] // 2, 0)
-    block = block[: max(place.shape[0] - top, 0), : max(place.shape[1] - left, 0)]  # what a narrow panel has room for
+    block = block[: max(rows - top, 0), : max(columns - left, 0)]  # what a narrow panel has room for
     place[top : top + block.shape[0], left : left + block.shape[1]] = block > 0
     _stamp(picture, place)
 
