@@ -364,7 +364,7 @@ class qSlicerScriptedLoadableModule(QObject):
         self._values: dict[str, Any] = {"index": -1, "hidden": False, "widgetRepresentationCreationEnabled": True}
         self.representation: Any = None  # the widget, made by Host.load_module
 
-    def _kept(kind: Any, name: str) -> Property:  # type: ignore[misc]  # noqa: N805
+    def _kept(kind: Any, name: str) -> Property:  # type: ignore[misc]
         return Property(kind, lambda s: s._values.get(name, ""), lambda s, v: s._values.__setitem__(name, v))
 
     title = _kept(str, "title")

@@ -32,7 +32,9 @@ def open_window(host: Host, module: Path = MODULE) -> QSplitter:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ct", type=Path, help="a CT to load (.nii.gz, .nrrd); without it a synthetic abdomen is shown")
+    parser.add_argument(
+        "--ct", type=Path, help="a CT to load (.nii.gz, .nrrd); without it a synthetic abdomen is shown"
+    )
     parser.add_argument("--seconds", type=float, help="close after this many seconds")
     arguments = parser.parse_args()
     host = Host(interactive=True)

@@ -62,7 +62,10 @@ def _adopt(proxy: Wrapped, qt_object: QtCore.QObject) -> None:
 
 
 def slot(function: Callable, most: int | None = None) -> Callable:
-    """A callable for PySide6 that passes `function` only as many arguments as it takes, and records what it raises."""
+    """A callable for PySide6 that passes `function` only as many arguments as it takes, and records what it raises.
+
+    PySide6 asks the callable how many it takes, too, so there is one of each arity.
+    """
     code = getattr(function, "__func__", function)
     code = getattr(code, "__code__", None)
     takes = sys.maxsize
@@ -78,7 +81,9 @@ def slot(function: Callable, most: int | None = None) -> Callable:
             traceback.print_exc()
             return None
 
-    return call
+    if most is None:  # not a signal: whatever comes
+        return call
+    return (lambda: call(), lambda a: call(a), lambda a, b: call(a, b), lambda a, b, c: call(a, b, c))[takes]
 
 
 class SignalProxy:
@@ -88,7 +93,7 @@ class SignalProxy:
         self._owner, self._name = owner, name
 
     def connect(self, function: Callable) -> bool:
-        return self._owner._connect(self._name, self._name, function, None)
+        return self._owner._connect(self._name, self._name, function, self._owner._arity(self._name))
 
     def disconnect(self, function: Callable) -> bool:
         return self._owner._disconnect(self._name, function)
@@ -232,7 +237,13 @@ class Wrapped(metaclass=WrapperMeta):
             raise AttributeError(f"{qt_object.metaObject().className()} has no signal '{signal}'")
         return own.get(signal, match[1]), len([a for a in match[2].split(",") if a])
 
-    def _connect(self, key: str, name: str, function: Callable, count: int | None) -> bool:
+    def _arity(self, name: str) -> int:
+        """How many arguments the longest signal of that name has; PythonQt takes that one."""
+        meta = self._alive().metaObject()
+        methods = (meta.method(index) for index in range(meta.methodCount()))
+        return max((m.parameterCount() for m in methods if bytes(m.name().data()).decode() == name), default=0)
+
+    def _connect(self, key: str, name: str, function: Callable, count: int) -> bool:
         call = slot(function, count)
         table = self._qt.__dict__.setdefault("_connections", [])
         table.append((key, function, call, name))

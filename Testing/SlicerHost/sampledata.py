@@ -1,4 +1,4 @@
-"""SampleData: registration is recorded; a download is a file that the test put into `files`, or fails as without a network."""
+"""SampleData: registration is recorded; a download is a file from `files`, or fails as without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drive the panel and write pictures: python Testing/SlicerHost/screenshots.py [--ct PATH] [-o Resources/Screenshots]"""
+"""Drive the panel and write pictures: python Testing/SlicerHost/screenshots.py [--ct PATH] [-o FOLDER]"""
 
 from __future__ import annotations
 

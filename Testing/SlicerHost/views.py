@@ -1,6 +1,6 @@
 """Slice and 3D views: VTK draws the MRML scene off screen with Slicer's own displayable managers, Qt shows the picture.
 
-An image widget, not QVTKRenderWindowInteractor: the picture can be taken without a display, and the widget stays an ordinary one.
+An image widget, not QVTKRenderWindowInteractor: pictures need no display, and the widget stays an ordinary one.
 """
 
 from __future__ import annotations

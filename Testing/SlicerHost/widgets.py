@@ -1,7 +1,7 @@
 """The CTK and qMRML widgets a module's panel uses, as plain PySide6 classes on the real MRML scene.
 
-Each class carries the properties, slots and signals of its namesake in CTK or Slicer that the host supports; `SIGNATURES` maps
-the C++ signature of a signal to the Python signal that stands for it.
+Each class carries those properties, slots and signals of its namesake in CTK or Slicer that the host supports;
+`SIGNATURES` maps the C++ signature of a signal to the Python signal that stands for it.
 """
 
 from __future__ import annotations
