@@ -70,7 +70,9 @@ def test_ct_and_labels_lie_on_one_lps_grid_of_the_asked_spacing(patient):
 
 
 def test_a_seed_means_one_patient_whatever_the_grid():
-    fine, coarse = (make_phantom(1, spacing, noise=False).labels == int(Label.LIVER) for spacing in (SPACING, (4, 4, 5)))
+    fine, coarse = (
+        make_phantom(1, spacing, noise=False).labels == int(Label.LIVER) for spacing in (SPACING, (4, 4, 5))
+    )
     found = []
     for mask in (fine, coarse):
         statistics = sitk.LabelShapeStatisticsImageFilter()
@@ -99,7 +101,8 @@ def test_the_aorta_lies_left_of_the_cava_and_both_before_the_spine(patient):
     assert 0 < x < 40
     cava = patient.around(-23, 14, 150)
     assert not patient.labels[cava].any()
-    assert 80 < patient.hu[cava].mean() < 160
+    # 98-165 HU over all phases and contrast doses; noise and texture move a mean of 75 voxels by some HU
+    assert 90 < patient.hu[cava].mean() < 175
     bone = patient.positions(patient.hu > 250)
     spine = bone[np.abs(bone[:, 0]) < 12]
     assert spine[:, 1].mean() > y + 10
