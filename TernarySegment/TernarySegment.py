@@ -20,8 +20,6 @@ ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-PHANTOM = "TernarySegmentPhantom"
-
 
 class TernarySegment(ScriptedLoadableModule):
     """Name, texts and icon."""
@@ -49,36 +47,10 @@ class TernarySegment(ScriptedLoadableModule):
 
 
 def register_sample():
-    """Add the synthetic abdomen to the Sample Data module: made here, not downloaded."""
-    import SampleData
+    """Once Slicer is up: add the synthetic abdomen to the Sample Data module."""
+    from TernarySegmentLib.slicer_ui import sample
 
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="Pancreas Segmentation",
-        sampleName=PHANTOM,
-        uris="",
-        fileNames=f"{PHANTOM}.nrrd",
-        nodeNames=PHANTOM,
-        thumbnailFileName=str(ROOT / "Resources" / "Icons" / "TernarySegment.png"),
-        customDownloader=lambda source=None: [add_phantom()],
-    )
-
-
-def add_phantom(spacing=(1.5, 1.5, 3.0)):
-    """A synthetic portal-venous abdomen as a new volume node, shown in the slice views."""
-    import numpy as np
-    import SimpleITK as sitk
-
-    from TernarySegmentLib.phantom import make_phantom
-
-    ct = make_phantom(1, spacing=spacing).ct
-    ijk_to_ras = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
-    ijk_to_ras[:3, 3] = np.array(ct.GetOrigin()) * (-1, -1, 1)
-    node = slicer.util.addVolumeFromArray(sitk.GetArrayFromImage(ct), ijkToRAS=ijk_to_ras, name=PHANTOM)
-    node.CreateDefaultDisplayNodes()
-    node.GetDisplayNode().SetAutoWindowLevel(False)
-    node.GetDisplayNode().SetWindowLevel(400, 50)
-    slicer.util.setSliceViewerLayers(background=node, fit=True)
-    return node
+    sample.register(ROOT / "Resources" / "Icons" / "TernarySegment.png")
 
 
 class TernarySegmentWidget(ScriptedLoadableModuleWidget):
@@ -184,6 +156,7 @@ class TernarySegmentTest(ScriptedLoadableModuleTest):
         self.test_phantom()
 
     def test_phantom(self):
+        from TernarySegmentLib.slicer_ui.sample import add_phantom
         from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID
 
         self.delayDisplay("Segmenting a synthetic abdomen")

@@ -21,10 +21,11 @@ sys.path.insert(0, str(ROOT / "Testing" / "SlicerHost"))
 
 import slicer  # noqa: E402
 
+from TernarySegmentLib.slicer_ui import sample  # noqa: E402
 from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID  # noqa: E402
 from TernarySegmentLib.slicer_ui.volumes import matrix_of  # noqa: E402
 
-PHANTOM = "TernarySegmentPhantom"
+PHANTOM = sample.NAME
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def ready(host, widget):
 @functools.cache
 def phantom() -> tuple[np.ndarray, np.ndarray]:
     """The sample's voxels and matrix; painting it takes 4 s."""
-    node = sys.modules["TernarySegment"].add_phantom()
+    node = sample.add_phantom()
     values, matrix = slicer.util.arrayFromVolume(node).copy(), matrix_of(node)
     slicer.mrmlScene.RemoveNode(node)
     return values, matrix
@@ -115,6 +116,29 @@ def test_mr_is_refused_with_a_sentence_under_the_selector_and_on_the_button(host
     assert "MR or PET" in widget.ui.summaryLabel.text
     assert widget.ui.segmentButton.toolTip == widget.ui.summaryLabel.text
     assert not widget.ui.segmentButton.enabled
+
+
+def test_volume_moved_under_a_non_linear_transform_is_refused_at_once(host, ready):
+    widget, volume = ready
+    straight = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "straight")
+    volume.SetAndObserveTransformNodeID(straight.GetID())
+    widget.panel.update()
+    assert host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20)
+    bent = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "breathing")
+    bent.SetAndObserveTransformToParent(slicer.vtkOrientedBSplineTransform())
+    volume.SetAndObserveTransformNodeID(bent.GetID())
+    widget.panel.update()
+    assert "non-linear transform “breathing”" in widget.ui.summaryLabel.text
+    assert not widget.ui.segmentButton.enabled
+
+
+def test_sample_data_module_offers_the_phantom(host, widget):
+    import SampleData
+
+    (source,) = [s for group in SampleData.sources.values() for s in group if s["sampleName"] == PHANTOM]
+    assert Path(source["thumbnailFileName"]).is_file()
+    (volume,) = source["customDownloader"](None)
+    assert volume.GetName() == PHANTOM
 
 
 def test_click_segments_with_progress_and_without_a_long_pause(host, ready):
