@@ -261,7 +261,7 @@ def _add_noise(hu: Floats, rng: np.random.Generator, spacing: Point) -> None:
 
 
 def _trunk(scene: _Scene, rng: np.random.Generator) -> None:
-    """Skin, subcutaneous fat, the muscle wall with ribs, and the fat-filled cavity."""
+    """The couch, skin, subcutaneous fat, the muscle wall with ribs, and the fat-filled cavity."""
     fat = 5 + 9 * scene.fatness + float(rng.uniform(0, 4))
     thickness = np.float32(11.0 - 2.5 * scene.fatness)
     for box, (x, y, z) in scene.slabs():
@@ -272,6 +272,8 @@ def _trunk(scene: _Scene, rng: np.random.Generator) -> None:
         scene.wall[box] = wall + thickness
         # the back has little fat, the flanks and the belly more
         cover = fat * (0.75 + 0.25 * np.cos(np.clip((y + 40) / 60, -1.5, 2.2)))
+        couch = np.abs(y + x**2 / 900 - (scene.half_depth + 0.9 * fat + 5)) - 1.2
+        scene.paint(_Shape(box, couch + 0 * wall), 60.0, texture=0)
         skin = _Shape(box, wall - cover * (1 + 0.2 * np.exp(-(((z - 60) / 60) ** 2))))
         scene.paint(skin, 5.0)
         scene.paint(skin.moved(2.2), FAT, texture=4)
@@ -316,7 +318,9 @@ def _chest(scene: _Scene, rng: np.random.Generator) -> None:
 
 def _bowel(scene: _Scene, rng: np.random.Generator) -> None:
     """Mesenteric vessels, small-bowel loops and the colon with faeces and gas."""
-    fluid, wall = float(rng.uniform(5, 40)), scene.phase(75, 95)
+    fluid, wall = float(rng.uniform(5, 40)), scene.phase(70, 85)
+    if rng.uniform() < 0.25:
+        fluid = float(rng.uniform(120, 280))  # contrast was drunk
     for _ in range(round(20 - 7 * scene.fatness)):
         spot = np.array([rng.uniform(-65, 80), rng.uniform(-74, -12), rng.uniform(5, 130)])
         course = [spot]
@@ -324,7 +328,9 @@ def _bowel(scene: _Scene, rng: np.random.Generator) -> None:
             course.append(np.clip(course[-1] + rng.normal(0, 1, 3) * (26, 15, 20), (-80, -76, -5), (88, 4, 134)))
         radii = rng.uniform(8, 12.5) * rng.uniform(0.8, 1.15, len(course))
         loop = scene.tube(np.column_stack([course, radii]), 1.0, smooth=3)
-        _hollow(scene, loop, 2.3, wall, fluid + float(rng.uniform(0, 20)), float(rng.uniform(0, 0.2)))
+        # a third of the loops are collapsed: all wall and no lumen to speak of
+        content = fluid + float(rng.uniform(0, 20)) if rng.uniform() < 0.65 else wall - 15
+        _hollow(scene, loop, 1.9, wall, content, float(rng.uniform(0, 0.2)))
     for _ in range(26):
         x, y, z = rng.uniform(-80, 80), rng.uniform(-70, 0), rng.uniform(10, 120)
         scene.paint(scene.tube(_path(f"0 -15 110 2.5, {x / 2} -30 85 2, {x} {y} {z} 1.2"), smooth=3), wall + 40)
@@ -334,7 +340,7 @@ def _bowel(scene: _Scene, rng: np.random.Generator) -> None:
     )
     loop = scene.tube(_path(colon, rng, 4, float(rng.uniform(0.85, 1.15))), 1.5)
     folds = _Shape(loop.box, loop.distance + np.float32(1.6) * scene.rough[loop.box])
-    _hollow(scene, folds, 2.5, wall, 35, float(rng.uniform(0.15, 0.5)), faeces=True)
+    _hollow(scene, folds, 2.2, wall, 35, float(rng.uniform(0.2, 0.8)), faeces=True)
 
 
 def _hollow(
@@ -361,7 +367,7 @@ def _muscles(scene: _Scene, rng: np.random.Generator) -> None:
     """Back muscles, psoas and the crura of the diaphragm; older and fatter ones are streaked with fat."""
     streaks = 4 + 8 * scene.fatness + float(rng.uniform(0, 4))
     for side in (-1, 1):
-        for x, y, z, radii in ((34, 74, 60, (29, 17, 150)), (30, 74, 240, (24, 14, 140)), (62, 62, 70, (20, 12, 70))):
+        for x, y, z, radii in ((34, 74, 60, (33, 21, 150)), (30, 74, 240, (27, 17, 140)), (62, 64, 70, (21, 12, 70))):
             scene.paint(scene.ellipsoid((side * x, y, z), radii, 2), MUSCLE - streaks, texture=streaks)
         psoas = f"{side * 24} 44 175 6, {side * 36} 42 110 15, {side * 46} 38 50 20, {side * 54} 26 -20 22"
         scene.paint(scene.tube(_path(psoas), 1.0), MUSCLE + 4, texture=4)
@@ -472,7 +478,7 @@ def _kidneys(scene: _Scene, rng: np.random.Generator) -> None:
 
 def _vessels(scene: _Scene, rng: np.random.Generator) -> None:
     """Aorta, vena cava, portal system and the arteries to bowel, liver, spleen and kidneys."""
-    artery, vein, portal = scene.phase(270, 150), scene.phase(95, 140), scene.phase(105, 165)
+    artery, vein, portal = scene.phase(270, 150), scene.phase(90, 130), scene.phase(105, 165)
     cava = "-16 16 -20 10, -21 15 80 10.5, -23 13 150 11.5, -26 8 220 12, -20 -2 290 12, -14 -12 330 13"
     scene.paint(scene.tube(_path(cava), 1.5), vein, RESERVED, halo=0.6)
     for renal in ("-10 8 142 4.5, -30 24 138 4.2, -50 38 132 4", "-8 4 148 4.5, 26 14 146 4.2, 50 38 142 4"):
