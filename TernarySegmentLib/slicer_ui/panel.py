@@ -130,6 +130,8 @@ class Panel(VTKObservationMixin):
         ui, parameters = self.ui, self.parameters
         if self._inspection.look_at(parameters.volume if parameters else None):
             self._offer_region = False
+            if self.job is None:
+                ui.statusLabel.text = ""  # what was said of another volume
             self._show_inspection()
             self._timer.start()
         why_not = self._why_not()

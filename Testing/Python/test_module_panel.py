@@ -23,7 +23,7 @@ import slicer  # noqa: E402
 
 from TernarySegmentLib.slicer_ui import sample  # noqa: E402
 from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID  # noqa: E402
-from TernarySegmentLib.slicer_ui.volumes import matrix_of  # noqa: E402
+from TernarySegmentLib.slicer_ui.volumes import matrix_of, to_numpy  # noqa: E402
 
 PHANTOM = sample.NAME
 
@@ -204,8 +204,8 @@ def test_cancel_stops_within_a_second_and_leaves_the_scene_alone(host, ready):
         host.click(widget.ui.segmentButton)
         host.process_events(until=lambda: widget.panel.job is None, timeout=moments.uniform(0, 0.4))
         job = widget.panel.job
-        host.click(widget.ui.cancelButton)
         begun = time.monotonic()
+        host.click(widget.ui.cancelButton)
         finish(host, widget, 5)
         if job is None or not job.runner.cancelled:  # the run was faster than the finger
             widget.panel.undo()
@@ -376,6 +376,26 @@ def test_accelerator_is_installed_after_consent_with_numpy_pinned(host, ready, m
 
 def test_self_test_of_the_module_passes(host, widget):
     sys.modules["TernarySegment"].TernarySegmentTest().runTest()
+
+
+def test_real_ct_is_segmented_on_exactly_its_own_grid(host, widget, shared_data):
+    path = next(shared_data.glob("**/*0004*_ct.nii.gz"), None) or next(shared_data.glob("**/*ct*.n*"), None)
+    if path is None:
+        pytest.skip(f"no CT file below {shared_data}")
+    volume = host.load_volume(path)
+    widget.panel.open()
+    assert host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=30), widget.ui.summaryLabel.text
+    node = segment(host, widget)
+    report = widget.panel.review.report
+    assert 20 < report.volume_ml < 250
+    labels = slicer.vtkOrientedImageData()
+    node.GetBinaryLabelmapRepresentation(SEGMENT_ID, labels)
+    import vtk
+
+    stored = vtk.vtkMatrix4x4()
+    labels.GetImageToWorldMatrix(stored)
+    assert np.allclose(to_numpy(stored), matrix_of(volume), atol=1e-6)
+    assert mask_of(node, volume).shape == slicer.util.arrayFromVolume(volume).shape
 
 
 def test_reload_gives_a_working_panel_and_stops_the_old_run(host, ready):
