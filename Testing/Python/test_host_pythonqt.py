@@ -118,7 +118,8 @@ def test_wrappers_inherit_as_the_qt_classes_do(qt, host):
     import ctk
 
     assert isinstance(qt.QPushButton("Go"), qt.QWidget)
-    assert isinstance(slicer.qMRMLNodeComboBox(), slicer.qMRMLWidget)
+    assert isinstance(slicer.qMRMLSegmentsTableView(), slicer.qMRMLWidget)
+    assert not isinstance(slicer.qMRMLNodeComboBox(), slicer.qMRMLWidget)
     assert not isinstance(ctk.ctkSliderWidget(), qt.QPushButton)
 
 
@@ -163,7 +164,7 @@ def test_reload_makes_the_panel_again_and_cleans_the_old_one_up(host, probe):
     assert probe.cleaned
     assert probe.parent.layout().count() == 2
     host.click(after.ui.runButton)
-    assert (probe.clicks == 0 or probe.cleaned) and after.clicks == 1
+    assert after.clicks == 1
     probe.ui, probe.parameters, probe.tag = after.ui, after.parameters, after.tag
 
 

@@ -137,8 +137,6 @@ class qSlicerLayoutManager(QObject):
 class qSlicerIOManager(QObject):
     """Reads and writes nodes through the module logics; dialogs are recorded in `Host.dialogs`."""
 
-    newSceneLoaded = Signal()
-
     def __init__(self, scene: Any) -> None:
         super().__init__()
         self._scene = scene
@@ -199,7 +197,6 @@ class qSlicerIOManager(QObject):
         else:
             scene.SetURL(path)
             good = bool(scene.Connect() if clear else scene.Import())
-        self.newSceneLoaded.emit()
         return good
 
     def loadScene(self, path: str, clear: bool = True) -> bool:
@@ -329,9 +326,7 @@ class qSlicerApplication(QApplication):
 
     def resumeRender(self) -> None: ...
 
-    def isInstalled(self) -> bool:
-        return True
-
+    isInstalled = Property(bool, lambda s: True)
     majorVersion = Property(int, lambda s: VERSION[0])
     minorVersion = Property(int, lambda s: VERSION[1])
     revision = Property(str, lambda s: _REVISION)

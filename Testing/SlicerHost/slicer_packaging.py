@@ -57,6 +57,10 @@ def pip_ensure(
 ) -> list[str] | None:
     arguments = dict(locals())
     if not pip_check(requirements):
+        import slicer.util
+
+        if prompt_install and not slicer.util.confirmOkCancelDisplay("Install Python packages?", requester):
+            raise RuntimeError("User declined package installation")
         _record("pip_ensure", **arguments)
     return [] if skip_packages else None
 

@@ -30,6 +30,8 @@ _MARKUPS = "vtkMRMLMarkupsDisplayableManager"
 class _View(QWidget):
     """Opens its render window at the first picture, so that tests without pictures pay nothing."""
 
+    HIDDEN = ("open", "shut", "stale", "picture")
+
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setMinimumSize(64, 64)

@@ -179,10 +179,6 @@ class ctkSliderWidget(QWidget):
     def setValue(self, value: float) -> None:
         self._spin.setValue(value)
 
-    def setRange(self, low: float, high: float) -> None:
-        self._spin.setRange(low, high)
-        self._range()
-
 
 class ctkPathLineEdit(QWidget):
     """CTK: a line edit for a path with a browse button."""
@@ -231,11 +227,9 @@ class ctkCheckablePushButton(ctkPushButton):
     checkBoxControlsButton = stored(bool, "_controls", True)
 
 
-class qMRMLWidget(QWidget):
-    """Slicer: a widget that knows the scene and hands it on through mrmlSceneChanged(vtkMRMLScene*)."""
+class _SceneWidget(QWidget):
+    """What the widgets below share: mrmlScene() and setMRMLScene()."""
 
-    mrmlSceneChanged = Signal(object)
-    SIGNATURES = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}  # noqa: RUF012
     _scene: Any = None
 
     def mrmlScene(self) -> Any:
@@ -245,13 +239,22 @@ class qMRMLWidget(QWidget):
         if scene is not self._scene:
             self._scene = scene
             self._scene_set()
-            self.mrmlSceneChanged.emit(scene)
 
     def _scene_set(self) -> None:
         pass
 
 
-class qMRMLNodeComboBox(qMRMLWidget):
+class qMRMLWidget(_SceneWidget):
+    """Slicer: a widget that knows the scene and hands it on through mrmlSceneChanged(vtkMRMLScene*)."""
+
+    mrmlSceneChanged = Signal(object)
+    SIGNATURES = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}  # noqa: RUF012
+
+    def _scene_set(self) -> None:
+        self.mrmlSceneChanged.emit(self._scene)
+
+
+class qMRMLNodeComboBox(_SceneWidget):
     """Slicer: chooses a node of given classes and follows the scene."""
 
     currentNodeChanged = Signal(object)
@@ -262,7 +265,6 @@ class qMRMLNodeComboBox(qMRMLWidget):
     nodeActivated = Signal(object)
     nodeAboutToBeRemoved = Signal(object)
     SIGNATURES = {  # noqa: RUF012
-        **qMRMLWidget.SIGNATURES,
         "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
         "currentNodeChanged(bool)": "_currentNodeValid",
         "currentNodeIDChanged(QString)": "currentNodeIDChanged",
