@@ -84,6 +84,7 @@ class Panel(VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
         self.addObserver(scene, scene.EndImportEvent, self._on_changed)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._on_removed)
 
     # -- coming and going
     def open(self) -> None:
@@ -123,6 +124,10 @@ class Panel(VTKObservationMixin):
 
     def _on_changed(self, caller: Any = None, event: Any = None) -> None:
         self.update()
+
+    def _on_removed(self, caller: Any = None, event: Any = None) -> None:
+        if self.parameters is not None and not slicer.mrmlScene.IsBatchProcessing():
+            self.update()
 
     # -- what the widgets show
     def update(self) -> None:
