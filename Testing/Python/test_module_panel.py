@@ -203,10 +203,14 @@ def test_cancel_stops_within_a_second_and_leaves_the_scene_alone(host, ready):
     widget, _ = ready
     moments = random.Random(3)
     nodes = slicer.mrmlScene.GetNumberOfNodes()
+    begun = time.monotonic()
+    segment(host, widget)
+    whole_run = time.monotonic() - begun
+    widget.panel.undo()
     seconds = []
     for _ in range(20):
         host.click(widget.ui.segmentButton)
-        host.process_events(until=lambda: widget.panel.job is None, timeout=moments.uniform(0, 0.4))
+        host.process_events(until=lambda: widget.panel.job is None, timeout=moments.uniform(0, 0.7 * whole_run))
         job = widget.panel.job
         begun = time.monotonic()
         host.click(widget.ui.cancelButton)
@@ -218,7 +222,7 @@ def test_cancel_stops_within_a_second_and_leaves_the_scene_alone(host, ready):
         assert segmentations() == 0
         assert slicer.mrmlScene.GetNumberOfNodes() == nodes
     print(f"{len(seconds)} cancelled, the slowest in {max(seconds):.2f} s")
-    assert len(seconds) >= 5
+    assert len(seconds) >= 10
     assert max(seconds) < 1
     assert segment(host, widget) is not None
 
