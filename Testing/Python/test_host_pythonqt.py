@@ -1,4 +1,4 @@
-"""The test host speaks PythonQt: properties, strictness, signals, the .ui loader, the node widgets, a scripted module."""
+"""The test host speaks PythonQt: properties, strictness, signals, .ui files, node widgets, a scripted module."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ class Host:
         return self._four_up
 
     def render_four_up(self, size: tuple[int, int], path: str | Path | None = None) -> Any:
-        """Axial, 3D, coronal and sagittal in one picture of `size` pixels; a QImage, written as PNG when `path` is given."""
+        """Axial, 3D, coronal and sagittal in one QImage of `size` pixels, also written as PNG when `path` is given."""
         image = self.four_up().picture(*size)
         if path is not None:
             image.save(str(path))

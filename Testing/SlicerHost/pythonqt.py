@@ -1,7 +1,8 @@
 """PythonQt's manners over PySide6: every QObject is handled through a strict proxy.
 
-In Slicer, PythonQt wraps each QObject: Qt properties are attributes, ``connect('clicked(bool)', f)`` trims arguments, and an
-unknown name is an AttributeError on reading and on writing. The proxies here do the same; PySide6 itself is left untouched.
+In Slicer, PythonQt wraps each QObject: Qt properties are attributes, ``connect('clicked(bool)', f)`` trims arguments,
+and an unknown name is an AttributeError on reading and on writing. The proxies here do the same; PySide6 itself is left
+untouched.
 """
 
 from __future__ import annotations
