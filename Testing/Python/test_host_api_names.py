@@ -50,7 +50,8 @@ TYPOS = {
     "a method of the node selector": "def f(ui):\n    ui.volumeSelector.currentNod()",
     "a name in a loop": "def f(ui):\n    for b in (ui.segmentButton, ui.cancelButton):\n        b.enabeld = False",
     "a member": (
-        "class P:\n    def __init__(self):\n        self.t = qt.QTimer()\n    def g(self):\n        self.t.setIntervall(5)"
+        "class P:\n    def __init__(self):\n        self.t = qt.QTimer()\n"
+        "    def g(self):\n        self.t.setIntervall(5)"
     ),
     "a signal": "def f(ui):\n    ui.segmentButton.connect('cliked()', f)",
     "a signal's argument": "def f(ui):\n    ui.volumeSelector.connect('currentNodeChanged(vtkMRMLNod*)', f)",

@@ -139,7 +139,8 @@ class Host:
             setattr(slicer.modules, name, application.LogicModule(name, logic))
         for name in _MESSAGES:
             setattr(slicer.util, name, self._recorder(name))
-        self.dialogs = pythonqt.unwrap(slicer.app.ioManager()).dialogs
+        self.io = self.qt_app.ioManager()
+        self.dialogs = self.io.dialogs
         slicer.util.selectModule = lambda module: self.dialogs.append(f"selectModule {module}")
         for name in _QUESTIONS:
             setattr(slicer.util, name, self._recorder(name, asks=True))

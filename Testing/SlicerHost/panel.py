@@ -7,7 +7,7 @@ from pathlib import Path
 
 from host import Host
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtWidgets import QScrollArea, QSplitter
+from PySide6.QtWidgets import QFileDialog, QScrollArea, QSplitter
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "TernarySegment" / "TernarySegment.py"
@@ -30,6 +30,12 @@ def open_window(host: Host, module: Path = MODULE) -> QSplitter:
     return window
 
 
+def ask_for_file(host: Host) -> bool:
+    """Stands for Slicer's Add Data dialogs."""
+    path, _ = QFileDialog.getOpenFileName(None, "Load", "", "Images (*.nrrd *.nii *.nii.gz *.mha *.mhd);;All files (*)")
+    return bool(path) and host.load_volume(path) is not None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -38,6 +44,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="close after this many seconds")
     arguments = parser.parse_args()
     host = Host(interactive=True)
+    host.io.on_dialog = lambda _name: ask_for_file(host)
     window = open_window(host)
     window.show()
     host.process_events()

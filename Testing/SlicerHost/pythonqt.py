@@ -153,7 +153,7 @@ class Wrapped(metaclass=WrapperMeta):
         found = None if refused else getattr(type(qt_object), name, None)
         if found is None or name in getattr(qt_object, "HIDDEN", ()):
             raise AttributeError(f"{meta.className()} has no attribute named '{name}'")
-        if isinstance(found, QtCore.Signal):
+        if type(found) is QtCore.Signal:
             return SignalProxy(self, name)
         found = getattr(qt_object, name)
         if type(found).__name__ == "SignalInstance":

@@ -100,6 +100,7 @@ class Scene:
             logic.SetMRMLApplicationLogic(self.app_logic)
             logic.SetMRMLScene(self.mrml)
             node = logic.AddSliceNode(name)
+            logic.ResizeSliceNode(600, 450)  # a view in a window of usual size, so that "fit" fits
             node.SetLayoutLabel(name[0])
             node.SetLayoutColor(*_COLOURS[name])
             node.SetOrientation(orientation)
