@@ -21,7 +21,9 @@ def main() -> None:
     widget = host.load_module(MODULE)
     ui = widget.ui
     if arguments.ct is not None:
-        host.load_volume(arguments.ct)
+        display = host.load_volume(arguments.ct).GetDisplayNode()
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(400, 50)  # soft tissue
     else:
         import TernarySegment
 
