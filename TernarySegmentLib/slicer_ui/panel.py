@@ -282,11 +282,11 @@ class Panel(VTKObservationMixin):
         statistics.keep(report, node)
         node.RemoveAttribute(EDITED)
         self.parameters.result = node
-        self._say(
-            _("{volume:.1f} mL of pancreas in “{node}”, found in {seconds:.1f} s.").format(
-                volume=report.volume_ml, node=node.GetName(), seconds=sum(result.seconds.values())
-            )
+        found = _("{volume:.1f} mL of pancreas in “{node}”, found in {seconds:.1f} s.").format(
+            volume=report.volume_ml, node=node.GetName(), seconds=sum(result.seconds.values())
         )
+        shown = self.ui.summaryLabel.text  # tells already what the check of the volume had warned of
+        self._say("\n".join((found, *(warning for warning in result.warnings if warning not in shown))))
 
     def undo(self) -> None:
         """Take the last run back."""

@@ -35,7 +35,7 @@ def add_phantom(spacing: tuple[float, float, float] = (1.5, 1.5, 3.0)) -> Any:
     Args:
         spacing: voxel size (x, y, z), mm.
     """
-    ct = make_phantom(1, spacing=spacing).ct
+    ct = make_phantom(0, spacing=spacing).ct
     ijk_to_ras = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     ijk_to_ras[:3, 3] = np.array(ct.GetOrigin()) * (-1, -1, 1)
     node = slicer.util.addVolumeFromArray(sitk.GetArrayFromImage(ct), ijkToRAS=ijk_to_ras, name=NAME)

@@ -51,9 +51,9 @@ def main() -> None:
     if arguments.ct is not None:
         host.load_volume(arguments.ct)
     else:
-        import TernarySegment
+        from TernarySegmentLib.slicer_ui.sample import add_phantom
 
-        TernarySegment.add_phantom()
+        add_phantom()
     window.module_widget.enter()
     if arguments.seconds is not None:
         QTimer.singleShot(int(arguments.seconds * 1000), window.close)

@@ -25,9 +25,9 @@ def main() -> None:
         display.SetAutoWindowLevel(False)
         display.SetWindowLevel(400, 50)  # soft tissue
     else:
-        import TernarySegment
+        from TernarySegmentLib.slicer_ui.sample import add_phantom
 
-        TernarySegment.add_phantom()
+        add_phantom()
     widget.enter()
     wait(host, lambda: ui.segmentButton.enabled)
     host.grab(widget, arguments.output / "panel-before.png")
