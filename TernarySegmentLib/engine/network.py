@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from itertools import pairwise
 from typing import Any, Literal, Protocol
 
@@ -176,18 +176,15 @@ def run_all(
 
     When the generator is closed, what has not begun is dropped and what runs is waited for: nothing goes on writing.
     """
-    futures: set[Future[None]] = {pool.submit(task, *each) for each in arguments}
-    pending = futures
+    futures = [pool.submit(task, *each) for each in arguments]
     try:
-        while pending:
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
-                future.result()
-            yield 1 - len(pending) / len(futures)
+        for done, future in enumerate(as_completed(futures), 1):
+            future.result()
+            yield done / len(futures)
     finally:
-        for future in pending:
+        for future in futures:
             future.cancel()
-        wait(pending)
+        wait(futures)
 
 
 def drain(steps: Generator[float, None, Scores]) -> Scores:
