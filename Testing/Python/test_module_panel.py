@@ -35,6 +35,16 @@ def host():
     return Host.shared()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def library_as_imported():
+    """Give the tests that follow the library they imported: Reload drops it, and a second copy has other classes."""
+    before = {name: each for name, each in sys.modules.items() if name.split(".")[0] == "TernarySegmentLib"}
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "TernarySegmentLib"]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
 @pytest.fixture(scope="module")
 def module(host):
     """The module's widget, loaded once."""
