@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelfile import Model, Stage
-from TernarySegmentLib.engine.network import Backend, Network
+from TernarySegmentLib.engine.network import Backend, Network, drain
 from TernarySegmentLib.imaging.checks import check_ct
 from TernarySegmentLib.imaging.grids import Box, Grid, bounds, grid_over, to_grid, to_image, turned_front_to_back
 from TernarySegmentLib.imaging.measure import Measures, measure
@@ -313,8 +313,4 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
 
 def run(steps: Generator[Progress, None, Result]) -> Result:
     """Run a segmentation to its end without watching it."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return drain(steps)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from itertools import pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights
 from TernarySegmentLib.engine.scores import Scores
 
 Backend = Literal["auto", "numba", "numpy"]
+Outcome = TypeVar("Outcome")
 
 BAND_PRODUCTS = 60e6
 """Products in one band, at least: below, handing out work costs more than it spreads; this many take under 1 ms with
@@ -187,10 +188,10 @@ def run_all(
         wait(futures)
 
 
-def drain(steps: Generator[float, None, Scores]) -> Scores:
-    """Run a computation to its end without watching it."""
+def drain(steps: Generator[Any, None, Outcome]) -> Outcome:
+    """Run a computation to its end without watching it, and return its outcome."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            return end.value
+            return cast(Outcome, end.value)
