@@ -28,6 +28,9 @@ REGION_MARGIN_MM = 30.0
 """Added around what the coarse pass finds: it misses the tips of head and tail."""
 MINIMUM_ML = 5.0
 """Smaller findings are no pancreas."""
+PIECES_MM = 25.0
+"""Pieces of a pancreas that the network broke may lie this far apart: 25 instead of 15 mm raises the mean Dice of the
+validation scans from 0.593 to 0.626 and changes no other scan tried."""
 DOUBTFUL_ML, MIRROR_RATIO = 60.0, 2.0
 """A coarse finding below the first is compared with that of the scan turned front to back; the turned scan is believed
 when it shows this many times more. On 15 CTs the coarse pass saw 77 mL or more the right way round, 49 mL or less the
@@ -231,7 +234,7 @@ def _look(
     """One coarse pass over a whole scan."""
     whole, name = bounds(ct), "Looking for the pancreas"
     coarse = yield from _decide(ct, model.stages["coarse"], whole, options, clock, name, span)
-    seen = largest_plausible(coarse.margin > 0, coarse.grid.spacing, minimum_ml=MINIMUM_ML)
+    seen = largest_plausible(coarse.margin > 0, coarse.grid.spacing, minimum_ml=MINIMUM_ML, keep_distance_mm=PIECES_MM)
     if not seen.any():
         return _Finding(None, 0.0)
     millilitres = float(np.count_nonzero(seen) * coarse.grid.spacing**3 / 1000)
@@ -294,7 +297,7 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
         yield clock.at("Restoring the scan's grid", SEGMENTED)
         backend = fine.backend
         margin = _smoothed(fine.margin, fine.grid, options.smoothing_mm)
-        kept = largest_plausible(margin > 0, fine.grid.spacing, minimum_ml=MINIMUM_ML)
+        kept = largest_plausible(margin > 0, fine.grid.spacing, minimum_ml=MINIMUM_ML, keep_distance_mm=PIECES_MM)
         if kept.any():
             confidence = float(np.mean(1 / (1 + np.exp(-margin[kept]))))
             mask = to_image(np.where((margin > 0) & ~kept, np.float32(-1), margin), fine.grid, scan)
