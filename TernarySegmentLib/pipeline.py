@@ -17,6 +17,7 @@ from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelfile import Model, Stage
 from TernarySegmentLib.engine.network import Backend, Network, drain
+from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.checks import check_ct
 from TernarySegmentLib.imaging.grids import Box, Grid, bounds, grid_over, to_grid, to_image, turned_front_to_back
 from TernarySegmentLib.imaging.measure import Measures, measure
@@ -212,11 +213,15 @@ def _box_of(mask: np.ndarray, grid: Grid, margin_mm: float) -> Box:
 
 
 def _overlap(first: Box, second: Box) -> Box:
-    """The part two boxes share; ``second`` itself where they share nothing."""
+    """The part two boxes share.
+
+    Raises:
+        InputError: they share nothing.
+    """
     lower = tuple(max(a, b) for a, b in zip(first[0], second[0], strict=True))
     upper = tuple(min(a, b) for a, b in zip(first[1], second[1], strict=True))
     if any(a >= b for a, b in zip(lower, upper, strict=True)):
-        return second
+        raise InputError("The search region lies outside the scan; move it onto the pancreas or remove it.")
     return lower, upper  # type: ignore[return-value]
 
 
@@ -278,7 +283,7 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
         options: see :class:`Options`.
 
     Raises:
-        InputError: the image is not a usable CT, said in one sentence.
+        InputError: the image is not a usable CT, or the region lies outside it, said in one sentence.
         ModelError: the model file is damaged, foreign or from a newer version.
     """
     clock = _Clock()

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from TernarySegmentLib.engine.graph import unet
 from TernarySegmentLib.training.augment import to_levels
 from TernarySegmentLib.training.data import Case, PatchSampler
+from TernarySegmentLib.training.evaluate import overlap
 from TernarySegmentLib.training.losses import label_weights, total_loss
 from TernarySegmentLib.training.network import TernaryNetwork, fold, unfold
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
@@ -72,12 +73,6 @@ def reestimate_norms(network: TernaryNetwork, sampler: PatchSampler, batches: in
     network.eval()
 
 
-def dice(first: Tensor, second: Tensor) -> float:
-    """Dice overlap of two boolean masks; 1 when both are empty."""
-    total = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / total if total else 1.0
-
-
 def around_pancreas(case: Case, multiple: int, margin: int = 16) -> tuple[slice, ...]:
     """The box of the true pancreas plus a margin in voxels, its sides a multiple of the network's stride."""
     low, high = case.pancreas.min(0) - margin, case.pancreas.max(0) + 1 + margin
@@ -95,7 +90,8 @@ def quick_dice(network: TernaryNetwork, case: Case) -> float:
     """Dice around the true pancreas on the working grid: a cheap learning curve, no result."""
     box = around_pancreas(case, network.graph.multiple)
     scores = unfold(network(fold(to_levels(case.hu[box].float())[None, None]))[0], len(LABELS))
-    return dice(scores[0].argmax(0) == PANCREAS, case.labels[box] == PANCREAS)
+    found, truth = scores[0].argmax(0) == PANCREAS, case.labels[box] == PANCREAS
+    return overlap(found.numpy(), truth.numpy())
 
 
 class Trainer:

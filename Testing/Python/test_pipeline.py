@@ -128,7 +128,8 @@ def test_a_given_region_limits_the_search(phantom, result):
     found = run(segment(phantom.ct, Options(region=(tuple(lower), tuple(upper)))))
     assert overlap(found.mask, result.mask) > 0.9
     away = (tuple(np.add(lower, [0, 0, 1000])), tuple(np.add(upper, [0, 0, 1000])))
-    assert run(segment(phantom.ct, Options(region=away))) is not None
+    with pytest.raises(InputError, match="outside the scan"):
+        run(segment(phantom.ct, Options(region=away)))
 
 
 def test_bad_input_is_refused_in_one_sentence():
