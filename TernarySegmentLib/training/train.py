@@ -67,7 +67,7 @@ def reestimate_norms(network: TernaryNetwork, sampler: PatchSampler, batches: in
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
     for index in range(batches):
-        network(fold(sampler.batch(10_000_000 + index)[0]))
+        network(fold(sampler.batch(10_000_000 + index)[0].to(network.beta.device)))
     for norm in norms(network):
         norm.momentum = 0.1
     network.eval()
@@ -89,8 +89,9 @@ def around_pancreas(case: Case, multiple: int, margin: int = 16) -> tuple[slice,
 def quick_dice(network: TernaryNetwork, case: Case) -> float:
     """Dice around the true pancreas on the working grid: a cheap learning curve, no result."""
     box = around_pancreas(case, network.graph.multiple)
-    scores = unfold(network(fold(to_levels(case.hu[box].float())[None, None]))[0], len(LABELS))
-    found, truth = scores[0].argmax(0) == PANCREAS, case.labels[box] == PANCREAS
+    levels = to_levels(case.hu[box].float())[None, None].to(network.beta.device)
+    scores = unfold(network(fold(levels))[0], len(LABELS))
+    found, truth = scores[0].argmax(0).cpu() == PANCREAS, case.labels[box] == PANCREAS
     return overlap(found.numpy(), truth.numpy())
 
 
