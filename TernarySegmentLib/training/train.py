@@ -31,6 +31,17 @@ NORM_BATCHES = 30
 scored near zero."""
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 itself.
+
+    Where it does not, torch emulates: on a CPU with AVX2 only, a training step took 2.16 s instead of 0.14 s.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
 def build(settings: Settings) -> TernaryNetwork:
     """An untrained network of these settings."""
     graph = unet(settings.widths, len(LABELS))
@@ -111,6 +122,7 @@ class Trainer:
         settings.save(folder / SETTINGS_FILE)
         self.folder, self.settings, self.validation = folder, settings, validation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.mixed = has_bfloat16(self.device)
         self.sampler = PatchSampler(cases, settings)
         self.network = build(settings).to(self.device)
         self.average = copy.deepcopy(self.network)
@@ -142,7 +154,7 @@ class Trainer:
         os.replace(temporary, self.folder / CHECKPOINT)
 
     def _loss(self, levels: Tensor, labels: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
             scores, extra = self.network(fold(levels))
             folded = fold(labels[:, None])
             return total_loss(scores, extra, folded, self.weights)

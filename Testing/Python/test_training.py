@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from TernarySegmentLib.training.losses import label_weights, segmentation_loss, 
 from TernarySegmentLib.training.network import QuantisedConvolution, fold, unfold  # noqa: E402
 from TernarySegmentLib.training.quantise import activate, quantise_weight, ternary_codes, ternary_tanh  # noqa: E402
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, Settings  # noqa: E402
-from TernarySegmentLib.training.train import Trainer, beta_at, build, rate_at, reestimate_norms  # noqa: E402
+from TernarySegmentLib.training.train import Trainer, beta_at, build, has_bfloat16, rate_at, reestimate_norms  # noqa: E402
 
 TINY = Settings(widths=(4, 6, 8), patch=(16, 16, 16), batch=1, steps=6, phantom_share=0.0, frozen_norm=0.34)
 
@@ -180,3 +182,11 @@ def test_settings_survive_saving(tmp_path):
     TINY.save(path)
     assert Settings.load(path) == TINY
     assert Settings.load(path).digest == TINY.digest != Settings().digest
+
+
+def test_mixed_precision_only_where_the_processor_multiplies_bfloat16():
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists():
+        pytest.skip("this system does not list its processor's abilities")
+    able = {"avx512_bf16", "amx_bf16", "bf16"} & set(flags.read_text().split())
+    assert has_bfloat16(torch.device("cpu")) == bool(able)
