@@ -10,6 +10,9 @@ from pathlib import Path
 from TernarySegmentLib.errors import TernarySegmentError
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTINGS_FILE, VALIDATION, Settings
 
+DEFAULT_SOURCE = Path("data-local/btcv-native")
+"""Where a checkout keeps the scans that the shipped weights were chosen on; their headers are mirrored."""
+
 
 def _prepare(options: argparse.Namespace) -> None:
     from TernarySegmentLib.training.data import prepare
@@ -58,22 +61,44 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options
+    from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
     from TernarySegmentLib.training.data import case_names
-    from TernarySegmentLib.training.evaluate import evaluate, evaluate_sparse
+    from TernarySegmentLib.training.evaluate import Compared, evaluate, evaluate_sparse
+    from TernarySegmentLib.training.metrics import mean_dice
 
     settings = Options(options.backend, model=options.model or DEFAULT_MODEL)
+    report = None
+    if options.report:  # pictures need matplotlib, which nothing else here does
+        from TernarySegmentLib.training.report import Report
+
+        report = Report(options.report)
+
+    def tell(case: Compared) -> None:
+        print(case.score, flush=True)
+        if report:
+            report.add(case)
+
     if options.sparse:
         ct, mask = options.sparse
-        print(evaluate_sparse(ct, mask, settings), flush=True)
-    if options.source:
-        present = case_names(options.source)
+        tell(evaluate_sparse(ct, mask, settings))
+    source, mirrored = options.source or DEFAULT_SOURCE, options.mirrored or not options.source
+    if options.source or not options.sparse:
+        present = case_names(source)
         chosen = [name for name in present if (name in VALIDATION) == (options.split == "validation")]
         scores = []
-        for score in evaluate(options.source, chosen, options.mirrored, settings):
-            scores.append(score.dice)
-            print(score, flush=True)
-        print(f"mean Dice of {len(scores)} {options.split} cases: {sum(scores) / max(1, len(scores)):.3f}")
+        for case in evaluate(source, chosen, mirrored, settings):
+            scores.append(case.score)
+            tell(case)
+        if scores:
+            mean = mean_dice([score.agreement for score in scores])
+            interval = f"95 % {mean.low:.3f} to {mean.high:.3f}"
+            print(f"mean Dice of {mean.count} {options.split} cases: {mean.value:.3f} ({interval})")
+        for score in scores:
+            if score.failure:
+                print(f"failed: {score.name}: {score.failure}")
+    if report:
+        report.write(load_model(settings.model))
+        print(f"{options.report / 'report.md'} and {len(report.scores)} pictures written")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,11 +133,17 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
     export.set_defaults(run_command=_export)
 
-    evaluate = commands.add_parser("evaluate", help="Dice of a model file through the whole pipeline")
-    evaluate.add_argument("--source", type=Path, help="folder of <case>_ct.nii.gz, <case>_labels.nii.gz, native grid")
+    evaluate = commands.add_parser("evaluate", help="accuracy of a model file through the whole pipeline")
+    evaluate.add_argument(
+        "--source", type=Path,
+        help=f"folder of <case>_ct.nii.gz, <case>_labels.nii.gz, native grid (default {DEFAULT_SOURCE}, mirrored)",
+    )  # fmt: skip
     evaluate.add_argument("--mirrored", action="store_true", help="headers point front to back the wrong way (BTCV)")
     evaluate.add_argument("--split", choices=["validation", "training"], default="validation")
     evaluate.add_argument("--sparse", type=Path, nargs=2, metavar=("CT", "MASK"), help="a scan outlined on some slices")
+    evaluate.add_argument(
+        "--report", type=Path, metavar="FOLDER", help="write report.json, report.md and pictures there"
+    )
     evaluate.add_argument("--model", type=Path, help="default: the model shipped")
     evaluate.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")
     evaluate.set_defaults(run_command=_evaluate)

@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
+from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.reading import read_ct
 from TernarySegmentLib.pipeline import Options, run, segment
 from TernarySegmentLib.training.data import read_labelled
+from TernarySegmentLib.training.metrics import Agreement, compare
 from TernarySegmentLib.training.settings import PANCREAS
+
+FAILURE_DICE = 0.5
+"""A mask that shares less than this with the expert's is listed as a failure."""
 
 
 @dataclass(frozen=True)
@@ -21,31 +25,54 @@ class Score:
 
     Attributes:
         name: of the case.
-        dice: overlap with the expert on the scan's own grid.
-        volume_ml, expert_ml: of the two masks; over the annotated slices only where annotation is sparse.
+        agreement: with the expert, on the scan's own grid; over the annotated slices only where annotation is sparse.
+            None when the scan could not be segmented at all.
         seconds: of the whole pipeline, reading not included.
+        failure: a sentence on what went wrong; empty when nothing did.
+        sparse: compared on the annotated slices only.
     """
 
     name: str
-    dice: float
-    volume_ml: float
-    expert_ml: float
+    agreement: Agreement | None
     seconds: float
+    failure: str = ""
+    sparse: bool = False
 
     def __str__(self) -> str:
-        return (
-            f"{self.name}: Dice {self.dice:.3f}, {self.volume_ml:.1f} mL (expert {self.expert_ml:.1f} mL), "
-            f"{self.seconds:.1f} s"
-        )
+        name = f"{self.name} (annotated slices only)" if self.sparse else self.name
+        if self.agreement is None:
+            return f"{name}: {self.failure}"
+        told = [f"Dice {self.agreement.dice:.3f}"]
+        if self.agreement.surface_dice is not None:
+            told.append(f"surface Dice {self.agreement.surface_dice:.3f}")
+        if self.agreement.hausdorff_mm is not None:
+            told.append(f"Hausdorff 95 % {self.agreement.hausdorff_mm:.1f} mm")
+        told.append(f"{self.agreement.volume_ml:.1f} mL (expert {self.agreement.expert_ml:.1f} mL)")
+        return f"{name}: {', '.join(told)}, {self.seconds:.1f} s"
 
 
-def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Dice overlap of two boolean masks; 1 when both are empty."""
-    total = np.count_nonzero(first) + np.count_nonzero(second)
-    return 2 * np.count_nonzero(first & second) / total if total else 1.0
+def failure_of(agreement: Agreement) -> str:
+    """What is wrong with a mask, in one sentence; empty when it is acceptable."""
+    if not agreement.expert_ml:
+        return f"{agreement.volume_ml:.1f} mL found where there is no pancreas." if agreement.volume_ml else ""
+    if not agreement.volume_ml:
+        return f"No pancreas found; the expert outlined {agreement.expert_ml:.1f} mL."
+    if agreement.dice < FAILURE_DICE:
+        return f"Dice {agreement.dice:.3f} is below {FAILURE_DICE:g}."
+    return ""
 
 
-def score(name: str, ct: sitk.Image, expert: sitk.Image, options: Options, sparse: bool = False) -> Score:
+@dataclass(frozen=True)
+class Compared:
+    """A scored case with what a picture of it needs; ``mask`` is None when the scan was refused."""
+
+    score: Score
+    ct: sitk.Image
+    expert: sitk.Image
+    mask: sitk.Image | None
+
+
+def compare_case(name: str, ct: sitk.Image, expert: sitk.Image, options: Options, sparse: bool = False) -> Compared:
     """Segment a scan and compare with an expert's mask on the same grid.
 
     Args:
@@ -55,24 +82,28 @@ def score(name: str, ct: sitk.Image, expert: sitk.Image, options: Options, spars
         options: of the pipeline.
         sparse: the expert drew on some slices only (those with any voxel set); compare there.
     """
-    result = run(segment(ct, options))
+    try:
+        result = run(segment(ct, options))
+    except InputError as error:
+        return Compared(Score(name, None, 0.0, str(error), sparse), ct, expert, None)
     truth, found = (sitk.GetArrayViewFromImage(image) != 0 for image in (expert, result.mask))
     if sparse:
         annotated = truth.any((1, 2))
         truth, found = truth[annotated], found[annotated]
-    voxel = float(np.prod(ct.GetSpacing())) / 1000
-    volumes = np.count_nonzero(found) * voxel, np.count_nonzero(truth) * voxel
-    return Score(name, overlap(found, truth), *volumes, sum(result.seconds.values()))
+    # distances between surfaces have no meaning where slices in between are not outlined
+    agreement = compare(found, truth, ct.GetSpacing()[::-1], distances=not sparse)
+    seconds = sum(result.seconds.values())
+    return Compared(Score(name, agreement, seconds, failure_of(agreement), sparse), ct, expert, result.mask)
 
 
-def evaluate(source: Path, names: list[str], mirrored: bool, options: Options) -> Iterator[Score]:
-    """Score labelled scans of a folder (see :func:`TernarySegmentLib.training.data.prepare`)."""
+def evaluate(source: Path, names: list[str], mirrored: bool, options: Options) -> Iterator[Compared]:
+    """Score labelled scans of a folder (see :func:`TernarySegmentLib.training.data.prepare`), one by one."""
     for name in names:
         ct, labels = read_labelled(source, name, mirrored)
-        yield score(name, ct, labels == PANCREAS, options)
+        yield compare_case(name, ct, labels == PANCREAS, options)
 
 
-def evaluate_sparse(ct_path: Path, mask_path: Path, options: Options) -> Score:
+def evaluate_sparse(ct_path: Path, mask_path: Path, options: Options) -> Compared:
     """Slice-wise score of one sparsely annotated scan, such as NIH Pancreas-CT slices with an expert's outline."""
-    name = f"{ct_path.parent.name or ct_path.name} (annotated slices only)"
-    return score(name, read_ct(ct_path), sitk.ReadImage(str(mask_path)), options, sparse=True)
+    name = ct_path.parent.name or ct_path.name
+    return compare_case(name, read_ct(ct_path), sitk.ReadImage(str(mask_path)), options, sparse=True)

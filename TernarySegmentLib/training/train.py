@@ -19,8 +19,8 @@ from tqdm import tqdm
 from TernarySegmentLib.engine.graph import unet
 from TernarySegmentLib.training.augment import to_levels
 from TernarySegmentLib.training.data import Case, PatchSampler
-from TernarySegmentLib.training.evaluate import overlap
 from TernarySegmentLib.training.losses import label_weights, total_loss
+from TernarySegmentLib.training.metrics import overlap
 from TernarySegmentLib.training.network import TernaryNetwork, fold, unfold
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
 
