@@ -170,7 +170,11 @@ def _prepare_kernels(options: Options, clock: _Clock) -> Generator[Progress, Non
     from TernarySegmentLib.engine import jit
 
     if not jit.is_warm() and jit.cache_folder() is not None:
-        with jit.warm_in_child(options.python) as child:
+        try:
+            starting = jit.warm_in_child(options.python)
+        except OSError:  # no such interpreter, or no program may be started here: then this process compiles
+            return
+        with starting as child:
             try:
                 while child.poll() is None:
                     yield clock.at("Preparing the accelerator (only this once)", 0.02)

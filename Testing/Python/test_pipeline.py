@@ -207,6 +207,19 @@ def test_a_read_only_home_costs_only_the_kernel_cache(tmp_path):
     assert done.stdout.strip() == "None numba", done.stderr
 
 
+def test_an_interpreter_that_cannot_be_started_costs_only_a_wait(tmp_path):
+    pytest.importorskip("numba", reason="numba is not installed; nothing is compiled")
+    code = (
+        "from TernarySegmentLib.phantom import make_phantom\n"
+        "from TernarySegmentLib.pipeline import Options, run, segment\n"
+        "result = run(segment(make_phantom(0, spacing=(4, 4, 4)).ct, Options('numba', python='no such program')))\n"
+        "assert result.backend == 'numba', result"
+    )
+    environment = {**os.environ, "TERNARYSEGMENT_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_real_ct_gives_a_plausible_mask_on_its_flipped_grid(shared_data):
     ct = sitk.ReadImage(str(shared_data / "nih_pancreas_0004" / "ct.nii.gz"))
     found = run(segment(ct))
