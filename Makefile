@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CT ?=
 
-.PHONY: demo test lint panel screenshots clean
+.PHONY: demo test lint panel screenshots package clean
 
 demo: $(VENV)/demo-installed
 ifeq ($(CT),)
@@ -29,6 +29,13 @@ panel: $(VENV)/host-installed
 screenshots: $(VENV)/host-installed
 	$(BIN)/python Testing/SlicerHost/screenshots.py $(if $(CT),--ct "$(CT)")
 
+# what the Extensions Manager unpacks; Slicer's CMake package is stood in for, SLICER_DIR=... takes a real one
+SLICER_DIR ?= $(CURDIR)/Testing/Packaging
+package:
+	cmake -S . -B build/extension -DSlicer_DIR="$(SLICER_DIR)"
+	cmake --build build/extension
+	cmake --build build/extension --target package
+
 $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
@@ -45,4 +52,4 @@ $(VENV)/host-installed: $(VENV)/test-installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out build
