@@ -81,12 +81,15 @@ def _report(source: Path, ct: sitk.Image, result: Result, outputs: dict[str, str
 def _segment(options: argparse.Namespace) -> int:
     import time
 
+    from TernarySegmentLib.imaging.dicomseg import DICOM_SUFFIX, check_dicom_output
     from TernarySegmentLib.imaging.preview import write_preview
     from TernarySegmentLib.imaging.reading import read_ct
-    from TernarySegmentLib.imaging.writing import atomic_path, check_suffix, write_mask
+    from TernarySegmentLib.imaging.writing import SUFFIXES, atomic_path, check_suffix
     from TernarySegmentLib.pipeline import Options, segment
 
-    check_suffix(options.output)  # before minutes are spent
+    # before minutes are spent
+    if check_suffix(options.output, (*SUFFIXES, DICOM_SUFFIX)).endswith(DICOM_SUFFIX):
+        check_dicom_output(options.input)
     started = time.monotonic()
     ct = read_ct(options.input)
     reading = round(time.monotonic() - started, 3)
@@ -95,8 +98,9 @@ def _segment(options: argparse.Namespace) -> int:
     result.seconds["Reading"] = reading
 
     started = time.monotonic()
-    outputs = {"mask": str(options.output)}
-    write_mask(result.mask, options.output, provenance=result.model)
+    outputs = {}
+    if _write_mask(result, ct, options):
+        outputs["mask"] = str(options.output)
     if options.preview:
         write_preview(ct, result.mask, options.preview)
         outputs["preview"] = str(options.preview)
@@ -112,10 +116,27 @@ def _segment(options: argparse.Namespace) -> int:
     return 0 if result.found else EXIT_NOTHING_FOUND
 
 
+def _write_mask(result: Result, ct: sitk.Image, options: argparse.Namespace) -> bool:
+    """Write the mask by its ending; False when there is nothing to write."""
+    from TernarySegmentLib.imaging.dicomseg import DICOM_SUFFIX, write_dicom_seg
+    from TernarySegmentLib.imaging.reading import SERIES_UID
+    from TernarySegmentLib.imaging.writing import write_mask
+
+    if options.output.suffix.lower() != DICOM_SUFFIX:
+        write_mask(result.mask, options.output, provenance=result.model)
+    elif result.found:  # an empty segmentation in an archive would look like a finding
+        series = ct.GetMetaData(SERIES_UID) if ct.HasMetaDataKey(SERIES_UID) else ""
+        write_dicom_seg(result.mask, options.input, options.output, series_uid=series, provenance=result.model)
+    else:
+        return False
+    return True
+
+
 def _tell(result: Result, outputs: dict[str, str]) -> None:
     total = sum(result.seconds.values())
     if result.measures is None:
-        print(f"No pancreas found ({total:.1f} s). The mask is empty.")
+        mask = "The mask is empty." if "mask" in outputs else "No mask was written."
+        print(f"No pancreas found ({total:.1f} s). {mask}")
     else:
         measures = result.measures
         extent = " × ".join(f"{side:.0f}" for side in measures.extent_mm)
@@ -172,8 +193,9 @@ def _parser() -> argparse.ArgumentParser:
     segment = commands.add_parser("segment", help="CT in, pancreas mask out")
     segment.add_argument("input", type=Path, metavar="INPUT", help="NIfTI, NRRD or MetaImage file, or a DICOM folder")
     segment.add_argument(
-        "-o", "--output", type=Path, required=True, help=".seg.nrrd (for Slicer), .nii.gz, .nrrd, .mha"
-    )
+        "-o", "--output", type=Path, required=True,
+        help=".seg.nrrd (for Slicer), .nii.gz, .nrrd, .mha, .dcm (DICOM segmentation of a DICOM folder)",
+    )  # fmt: skip
     segment.add_argument("--report", type=Path, metavar="JSON", help="write volume, HU, extent, times and model")
     segment.add_argument("--preview", type=Path, metavar="PNG", help="write a picture of the result")
     segment.add_argument(

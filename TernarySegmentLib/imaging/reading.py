@@ -25,6 +25,9 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 CT_STORAGE = b"1.2.840.10008.5.1.4.1.1.2"
 """SOP class of CT images (DICOM PS3.4 B.5), also the start of the enhanced one; stands in a file's first bytes."""
 
+SERIES_UID = "0020|000e"
+"""Under this key an image that was read from DICOM says which series it is."""
+
 
 @dataclass(frozen=True)
 class _Slice:
@@ -244,7 +247,7 @@ def _header(reader: sitk.ImageFileReader, file: str) -> _Slice:
     rescale = numbers("0028|1053") + numbers("0028|1052")
     return _Slice(
         path=file,
-        series=text("0020|000e"),
+        series=text(SERIES_UID),
         instance=text("0008|0018", file),
         modality=text("0008|0060"),
         position=numbers("0020|0032"),
@@ -297,6 +300,7 @@ def _read_series(slices: list[_Slice]) -> sitk.Image:
     image.SetOrigin(slices[0].position)
     image.SetSpacing([*image.GetSpacing()[:2], step])
     image.SetDirection(directions.T.ravel().tolist())
+    image.SetMetaData(SERIES_UID, slices[0].series)
     return image
 
 

@@ -60,8 +60,8 @@ def _reason(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].split("): ", 1)[-1][:200] if str(error).strip() else "unknown reason"
 
 
-def check_suffix(path: str | Path) -> str:
-    """The file's name in small letters, if a mask can be written by its ending.
+def check_suffix(path: str | Path, allowed: tuple[str, ...] = SUFFIXES) -> str:
+    """The file's name in small letters, if it has an allowed ending.
 
     Call it before minutes are spent on the mask.
 
@@ -69,8 +69,8 @@ def check_suffix(path: str | Path) -> str:
         OutputError: another ending, naming the allowed ones.
     """
     name = Path(path).name
-    if not name.lower().endswith(SUFFIXES):
-        raise OutputError(f"“{name}” ends in none of {', '.join(SUFFIXES)}; choose one of these endings.")
+    if not name.lower().endswith(allowed):
+        raise OutputError(f"“{name}” ends in none of {', '.join(allowed)}; choose one of these endings.")
     return name.lower()
 
 
