@@ -1,4 +1,4 @@
-"""``python -m TernarySegmentLib.training prepare|train|evaluate|export``."""
+"""``python -m TernarySegmentLib.training prepare|train|evaluate|ablation|export``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTI
 
 DEFAULT_SOURCE = Path("data-local/btcv-native")
 """Where a checkout keeps the scans that the shipped weights were chosen on; their headers are mirrored."""
+DEFAULT_PREPARED = Path("data-local/prepared-4mm")
+"""Where it keeps them on the coarse grid, see the prepare command."""
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -101,6 +103,22 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"{options.report / 'report.md'} and {len(report.scores)} pictures written")
 
 
+def _ablation(options: argparse.Namespace) -> None:
+    import torch
+
+    from TernarySegmentLib.training.ablation import ablation
+    from TernarySegmentLib.training.data import load_cases
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    cases = [case for case in load_cases(options.data) if not case.is_phantom]
+    validation = [case for case in cases if case.name in VALIDATION]
+    training = [case for case in cases if case.name not in VALIDATION]
+    seeds = range(options.seeds)
+    for line in ablation(training, validation, options.runs, options.report, options.steps, seeds):
+        print(line, flush=True)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m TernarySegmentLib.training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -132,6 +150,19 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--origin", default="", help="a sentence on the training data, kept in the file")
     export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
     export.set_defaults(run_command=_export)
+
+    ablation = commands.add_parser("ablation", help="compare quantisers under one small budget; resumable")
+    ablation.add_argument(
+        "--data", type=Path, default=DEFAULT_PREPARED, help=f"on a 4 mm grid (default {DEFAULT_PREPARED})"
+    )
+    ablation.add_argument(
+        "--runs", type=Path, default=Path("runs/ablation"), help="folder of the runs (default runs/ablation)"
+    )
+    ablation.add_argument("--report", type=Path, required=True, help="the Markdown file to write, its figure beside it")
+    ablation.add_argument("--steps", type=int, default=800, help="length of each run (default 800)")
+    ablation.add_argument("--seeds", type=int, default=2, help="runs of each variant (default 2)")
+    ablation.add_argument("--threads", type=int, default=0)
+    ablation.set_defaults(run_command=_ablation)
 
     evaluate = commands.add_parser("evaluate", help="accuracy of a model file through the whole pipeline")
     evaluate.add_argument(

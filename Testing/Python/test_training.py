@@ -9,31 +9,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed; training cannot be tested")
 
+from training_toys import TINY, toy_case  # noqa: E402
+
 from TernarySegmentLib.engine.network import Network, drain  # noqa: E402
-from TernarySegmentLib.training.data import Case, PatchSampler  # noqa: E402
+from TernarySegmentLib.training.data import PatchSampler  # noqa: E402
 from TernarySegmentLib.training.export import export_stage, prove_equal, torch_margin  # noqa: E402
 from TernarySegmentLib.training.losses import label_weights, segmentation_loss, soft_dice  # noqa: E402
 from TernarySegmentLib.training.network import QuantisedConvolution, fold, unfold  # noqa: E402
 from TernarySegmentLib.training.quantise import activate, quantise_weight, ternary_codes, ternary_tanh  # noqa: E402
-from TernarySegmentLib.training.settings import LABELS, PANCREAS, Settings  # noqa: E402
+from TernarySegmentLib.training.settings import LABELS, Settings  # noqa: E402
 from TernarySegmentLib.training.train import Trainer, beta_at, build, has_bfloat16, rate_at, reestimate_norms  # noqa: E402
-
-TINY = Settings(widths=(4, 6, 8), patch=(16, 16, 16), batch=1, steps=6, phantom_share=0.0, frozen_norm=0.34)
-
-
-def toy_case(seed: int) -> Case:
-    """A ball of every label in noise."""
-    random = np.random.default_rng(seed)
-    axes = np.meshgrid(*[np.arange(40)] * 3, indexing="ij")
-    labels = np.zeros((40, 40, 40), np.uint8)
-    for label in range(1, len(LABELS)):
-        centre = random.uniform(8, 32, 3)
-        labels[sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) < 36] = label
-    hu = (labels * 25.0 + random.normal(0, 10, labels.shape)).astype(np.int16)
-    return Case(
-        f"toy{seed}", torch.from_numpy(hu), torch.from_numpy(labels),
-        np.argwhere(labels == PANCREAS), np.argwhere(labels > 0),
-    )  # fmt: skip
 
 
 def test_ternary_weights_follow_the_papers_threshold_and_scale():
