@@ -23,7 +23,10 @@ from TernarySegmentLib.imaging.grids import Box, Grid, bounds, grid_over, to_gri
 from TernarySegmentLib.imaging.measure import Measures, measure
 from TernarySegmentLib.imaging.postprocess import largest_plausible
 
-DEFAULT_MODEL = Path(__file__).resolve().parents[1] / "Resources" / "Models" / "pancreas.npz"
+_HERE = Path(__file__).resolve().parent
+# inside the library in a wheel; beside it in a checkout and in Slicer, whose modules share one folder
+_RESOURCES = (_HERE if (_HERE / "Resources").is_dir() else _HERE.parent) / "Resources"
+DEFAULT_MODEL = _RESOURCES / "Models" / "pancreas.npz"
 
 REGION_MARGIN_MM = 30.0
 """Added around what the coarse pass finds: it misses the tips of head and tail."""
