@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except ImportError as error:
-        print(f"error: {error.name} is not installed; run: pip install 'ternarysegment[accelerate]'", file=sys.stderr)
+        print(f"error: {error.name} is not installed; run: pip install {error.name}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
