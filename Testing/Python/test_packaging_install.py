@@ -54,7 +54,9 @@ def test_the_package_holds_the_module_its_library_and_its_resources_and_nothing_
     assert [path.name for path in modules.glob("*.py")] == ["TernarySegment.py"]  # Slicer takes any other for a module
     assert {path.name for path in package.iterdir()} == {"lib", "share"}
     for folder in ("TernarySegmentLib", "Resources/Models", "Resources/UI"):
-        tracked = {path.name for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc"}
+        tracked = {
+            path.name for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix not in (".pyc", ".typed")
+        }
         assert {path.name for path in (modules / folder).rglob("*") if path.is_file()} == tracked
 
 
