@@ -6,7 +6,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,9 +19,20 @@ from TernarySegmentLib.engine.modelfile import Model, Stage
 from TernarySegmentLib.engine.network import Backend, Network, drain
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.checks import check_ct
-from TernarySegmentLib.imaging.grids import Box, Grid, bounds, grid_over, to_grid, to_image, turned_front_to_back
+from TernarySegmentLib.imaging.grids import (
+    Box,
+    Grid,
+    blank,
+    bounds,
+    grid_over,
+    to_grid,
+    to_image,
+    turned_box,
+    turned_front_to_back,
+)
 from TernarySegmentLib.imaging.measure import Measures, measure
 from TernarySegmentLib.imaging.postprocess import largest_plausible
+from TernarySegmentLib.imaging.probability import percent_image, probability
 
 _HERE = Path(__file__).resolve().parent
 # inside the library in a wheel; beside it in a checkout and in Slicer, whose modules share one folder
@@ -61,6 +72,9 @@ class Options:
         region: search only inside this box (lower and upper corner in LPS, mm) instead of localising.
         model: the model file.
         python: interpreter for the child process that compiles the kernels on a computer's first run.
+        confidence: also return the probability of pancreas in every voxel.
+        mirrored: whether the file describes a mirror image, front and back exchanged, as an earlier result on the same
+            scan said (:attr:`Result.mirrored`); None finds out, or takes it for none where a region is given.
     """
 
     backend: Backend = "auto"
@@ -69,6 +83,8 @@ class Options:
     region: Box | None = None
     model: Path = DEFAULT_MODEL
     python: str = sys.executable
+    confidence: bool = False
+    mirrored: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -96,13 +112,17 @@ class Result:
         mask: uint8 image on exactly the input's grid, 1 = pancreas; all 0 when nothing was found.
         found: whether a plausible pancreas was found.
         measures: volume, HU, extent and centre of the mask; None when nothing was found.
-        confidence: 0 to 1, mean certainty of the network inside the mask; 0 when nothing was found.
+        confidence: 0 to 1, mean probability of pancreas inside the mask; 0 when nothing was found.
         region: the box that was segmented finely (LPS, mm; of the scan put right where it was mirrored); None when
             nothing was found.
         seconds: time spent in each stage.
         backend: the kernels that computed ("numba" or "numpy").
         model: provenance and SHA-256 of the model, for reports.
         warnings: sentences about the scan that the reader of the result should know.
+        mirrored: whether the file was found to describe a mirror image, front and back exchanged.
+        confidence_map: uint8 image on exactly the input's grid, the probability of pancreas in percent: 1 to 100, and 0
+            only where the network did not look closely. 50 or more exactly where the mask was before pieces were left
+            out. None unless :attr:`Options.confidence` asks for it.
     """
 
     mask: sitk.Image
@@ -114,6 +134,8 @@ class Result:
     backend: str = ""
     model: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    mirrored: bool = False
+    confidence_map: sitk.Image | None = None
 
 
 @lru_cache(maxsize=2)
@@ -262,9 +284,13 @@ def _localise(
     is seen in the scan as it is, much in the scan turned round.
     """
     if options.region is not None:
-        return _overlap(options.region, bounds(ct)), ct
+        box = _overlap(options.region, bounds(ct))
+        return (turned_box(box), turned_front_to_back(ct)) if options.mirrored else (box, ct)
+    if options.mirrored:
+        turned = turned_front_to_back(ct)
+        return (yield from _look(turned, model, options, clock, (0.03, LOCALISED))).box, turned
     finding = yield from _look(ct, model, options, clock, (0.03, LOCALISED))
-    if finding.seen_ml < DOUBTFUL_ML:
+    if finding.seen_ml < DOUBTFUL_ML and options.mirrored is None:
         turned = turned_front_to_back(ct)
         other = yield from _look(turned, model, options, clock, (LOCALISED, LOCALISED))
         if other.seen_ml > MIRROR_RATIO * max(finding.seen_ml, MINIMUM_ML):
@@ -302,7 +328,7 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
 
     box, scan = yield from _localise(ct, model, options, clock)
     warnings = summary.warnings if scan is ct else (*summary.warnings, MIRRORED)
-    mask, backend, confidence, measures = None, "", 0.0, None
+    mask, backend, confidence, measures, confidence_map = None, "", 0.0, None, None
     if box is not None:
         stage = model.stages["fine"]
         fine = yield from _decide(scan, stage, box, options, clock, "Segmenting", (LOCALISED, SEGMENTED))
@@ -310,20 +336,71 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
         backend = fine.backend
         margin = _smoothed(fine.margin, fine.grid, options.smoothing_mm)
         kept = largest_plausible(margin > 0, fine.grid.spacing, minimum_ml=MINIMUM_ML, keep_distance_mm=PIECES_MM)
+        if options.confidence:
+            confidence_map = percent_image(margin, fine.grid, scan, model.temperature)
+            confidence_map.CopyInformation(ct)
         if kept.any():
-            confidence = float(np.mean(1 / (1 + np.exp(-margin[kept]))))
+            confidence = float(np.mean(probability(margin[kept], model.temperature)))
             mask = to_image(np.where((margin > 0) & ~kept, np.float32(-1), margin), fine.grid, scan)
             mask.CopyInformation(ct)
             yield clock.at("Measuring", RESTORED)
             measures = measure(ct, mask)
     if mask is None or measures is None:
-        mask, box, measures = sitk.Image(ct.GetSize(), sitk.sitkUInt8), None, None
-        mask.CopyInformation(ct)
+        mask, box, measures = blank(ct), None, None
+    if options.confidence and confidence_map is None:
+        confidence_map = blank(ct)
     yield clock.at("Done", 1.0)
     clock.close()
     return Result(
-        mask, measures is not None, measures, confidence, box, clock.seconds, backend, provenance, warnings
+        mask, measures is not None, measures, confidence, box, clock.seconds, backend, provenance, warnings,
+        scan is not ct, confidence_map,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Closeup:
+    """What the fine network says about a region.
+
+    Attributes:
+        margin: logits, float32 (z, y, x), positive where pancreas is most likely; on ``grid``.
+        grid: in the frame of ``scan``.
+        scan: the CT, its front and back put right where the file describes a mirror image.
+    """
+
+    margin: np.ndarray
+    grid: Grid
+    scan: sitk.Image
+
+
+def look_closely(ct: sitk.Image, region: Box, options: Options = Options()) -> Generator[Progress, None, Closeup]:
+    """Let the fine network decide about a region, whatever the coarse one saw, and leave out nothing that it finds.
+
+    Args:
+        ct: a 3D CT in HU, any grid.
+        region: lower and upper corner in LPS, mm, as the file has it.
+        options: ``mirrored`` None looks over the whole scan first, to find out what :func:`segment` found out.
+
+    Raises:
+        InputError: the image is not a usable CT, or the region lies outside it, said in one sentence.
+        ModelError: the model file is damaged, foreign or from a newer version.
+    """
+    clock = _Clock()
+    yield clock.at("Checking the scan", 0.0)
+    check_ct(ct)
+    box = _overlap(region, bounds(ct))
+    model = load_model(options.model)
+    yield from _prepare_kernels(options, clock)
+    mirrored, begun = options.mirrored, 0.03
+    if mirrored is None:
+        _, scan = yield from _localise(ct, model, replace(options, region=None), clock)
+        mirrored, begun = scan is not ct, LOCALISED
+    if mirrored:
+        box, scan = turned_box(box), turned_front_to_back(ct)
+    else:
+        scan = ct
+    fine = yield from _decide(scan, model.stages["fine"], box, options, clock, "Segmenting", (begun, SEGMENTED))
+    yield clock.at("Restoring the scan's grid", SEGMENTED)
+    return Closeup(_smoothed(fine.margin, fine.grid, options.smoothing_mm), fine.grid, scan)
 
 
 def run(steps: Generator[Progress, None, Result]) -> Result:

@@ -58,6 +58,8 @@ class Model:
         target: index of the label to segment.
         provenance: where the weights come from: name, version, data, settings, commands.
         sha256: digest of the file's contents; empty before it is saved.
+        temperature: what the fine stage's margins are divided by before they are read as log-odds (calibration); 1
+            reads them as they are.
     """
 
     stages: Mapping[str, Stage]
@@ -65,6 +67,7 @@ class Model:
     target: int
     provenance: Mapping[str, str] = field(default_factory=dict)
     sha256: str = ""
+    temperature: float = 1.0
 
     def parameters(self, stage: str) -> int:
         """Number of trained weights in a stage's convolutions and head."""
@@ -132,6 +135,7 @@ def save(model: Model, path: str | Path) -> str:
         "labels": list(model.labels),
         "target": model.target,
         "provenance": dict(model.provenance),
+        "temperature": model.temperature,
         "stages": {
             name: {"spacing": stage.spacing, "window": list(stage.window), "layers": stage.graph.to_list()}
             for name, stage in model.stages.items()
@@ -205,4 +209,7 @@ def _checked(manifest: Any, arrays: dict[str, np.ndarray], path: Path, foreign: 
             if own:
                 weights[layer.name] = _weights(layer, graph.input_channels(layer), own, manifest)
         stages[stage_name] = Stage(stage["spacing"], graph, weights, tuple(stage["window"]))
-    return Model(stages, tuple(manifest["labels"]), manifest["target"], manifest["provenance"], manifest["sha256"])
+    temperature = manifest.get("temperature", 1.0)  # files from before calibration have none
+    return Model(
+        stages, tuple(manifest["labels"]), manifest["target"], manifest["provenance"], manifest["sha256"], temperature
+    )

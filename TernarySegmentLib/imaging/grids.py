@@ -55,6 +55,12 @@ def turned_front_to_back(image: sitk.Image) -> sitk.Image:
     return turned
 
 
+def turned_box(box: Box) -> Box:
+    """The same part of the patient after :func:`turned_front_to_back`."""
+    (left, front, foot), (right, back, head) = box
+    return (left, -back, foot), (right, -front, head)
+
+
 def bounds(image: sitk.Image) -> Box:
     """Outer bounds of an image's voxels in LPS, mm, whatever its direction cosines."""
     size = image.GetSize()
@@ -77,7 +83,7 @@ def grid_over(box: Box, spacing: float, multiple: int = 1) -> Grid:
     return Grid(spacing, tuple(float(v) for v in first), tuple(int(n) for n in size))  # type: ignore[arg-type]
 
 
-def _index_window(image: sitk.Image, box: Box, margin: int) -> tuple[list[int], list[int]] | None:
+def index_window(image: sitk.Image, box: Box, margin: int) -> tuple[list[int], list[int]] | None:
     """Start and size of the voxels of ``image`` that a box touches, plus a margin; None when it touches none."""
     corners = [[box[far][axis] for axis, far in enumerate(corner)] for corner in np.ndindex(2, 2, 2)]
     indices = np.array([image.TransformPhysicalPointToContinuousIndex(corner) for corner in corners])
@@ -108,7 +114,7 @@ def to_grid(image: sitk.Image, grid: Grid, outside: float = OUTSIDE_HU) -> np.nd
         float32 array of shape ``grid.size[::-1]``, axes (z, y, x).
     """
     factors = shrink_factors(image, grid.spacing)
-    window = _index_window(image, grid.box, margin=2 * max(factors))
+    window = index_window(image, grid.box, margin=2 * max(factors))
     if window is None:
         return np.full(grid.size[::-1], outside, np.float32)
     part = sitk.RegionOfInterest(image, window[1], window[0])
@@ -136,17 +142,41 @@ def to_image(margin: np.ndarray, grid: Grid, reference: sitk.Image) -> sitk.Imag
     Returns:
         uint8 image, 1 inside, with exactly the size, spacing, origin and direction of ``reference``.
     """
-    result = sitk.Image(reference.GetSize(), sitk.sitkUInt8)
-    result.CopyInformation(reference)
-    window = _index_window(reference, grid.box, margin=1)
+    result = blank(reference)
+    window = index_window(reference, grid.box, margin=1)
     if window is None:
         return result
     start, size = window
-    origin = reference.TransformIndexToPhysicalPoint(start)
-    lowest = float(min(margin.min(), -1.0))
-    values = sitk.Resample(
-        grid.image(np.ascontiguousarray(margin, np.float32)), size, sitk.Transform(), sitk.sitkLinear,
-        origin, reference.GetSpacing(), reference.GetDirection(), lowest, sitk.sitkFloat32,
-    )  # fmt: skip
+    values = sample(margin, grid, reference, window, float(min(margin.min(), -1.0)))
     inside = sitk.Cast(values > 0, sitk.sitkUInt8)
     return sitk.Paste(result, inside, size, [0, 0, 0], start)
+
+
+def sample(
+    array: np.ndarray, grid: Grid, reference: sitk.Image, window: tuple[list[int], list[int]], outside: float
+) -> sitk.Image:
+    """Interpolate an array linearly at a window of another image's voxels.
+
+    Args:
+        array: on the grid, axes (z, y, x).
+        grid: where the array lives.
+        reference: the image whose voxels are sampled.
+        window: start and size of those voxels, (x, y, z), see :func:`index_window`.
+        outside: the value where the grid has no voxel.
+
+    Returns:
+        float32 image of the window's size, at the window's place.
+    """
+    start, size = window
+    return sitk.Resample(
+        grid.image(np.ascontiguousarray(array, np.float32)), size, sitk.Transform(), sitk.sitkLinear,
+        reference.TransformIndexToPhysicalPoint(start), reference.GetSpacing(), reference.GetDirection(),
+        outside, sitk.sitkFloat32,
+    )  # fmt: skip
+
+
+def blank(reference: sitk.Image) -> sitk.Image:
+    """An uint8 image of zeros on the grid of another."""
+    result = sitk.Image(reference.GetSize(), sitk.sitkUInt8)
+    result.CopyInformation(reference)
+    return result

@@ -16,6 +16,9 @@ from TernarySegmentLib.imaging.measure import mask_box
 SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
 """What a mask's file name may end in; the first one opens in 3D Slicer as a segmentation."""
 
+IMAGE_SUFFIXES = SUFFIXES[1:]
+"""What the file name of any other image may end in."""
+
 COLOUR = (249 / 255, 180 / 255, 111 / 255)
 """Of the pancreas, red, green, blue; close to the one in 3D Slicer's general anatomy list."""
 
@@ -69,9 +72,23 @@ def check_suffix(path: str | Path, allowed: tuple[str, ...] = SUFFIXES) -> str:
         OutputError: another ending, naming the allowed ones.
     """
     name = Path(path).name
-    if not name.lower().endswith(allowed):
+    if not name.lower().endswith(allowed) or (name.lower().endswith(SUFFIXES[0]) and SUFFIXES[0] not in allowed):
         raise OutputError(f"“{name}” ends in none of {', '.join(allowed)}; choose one of these endings.")
     return name.lower()
+
+
+def write_image(image: sitk.Image, path: str | Path) -> None:
+    """Write any image by its file name's ending, on its own grid, compressed where the format can.
+
+    Raises:
+        OutputError: another ending than those of :data:`IMAGE_SUFFIXES`, or the place cannot be written.
+    """
+    _write(image, path, check_suffix(path, IMAGE_SUFFIXES))
+
+
+def _write(image: sitk.Image, path: str | Path, name: str) -> None:
+    with atomic_path(path) as temporary:
+        sitk.WriteImage(image, str(temporary), name.endswith((".nrrd", ".mha", ".gz")))
 
 
 def write_mask(mask: sitk.Image, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
@@ -92,8 +109,7 @@ def write_mask(mask: sitk.Image, path: str | Path, *, provenance: Mapping[str, s
         image.SetMetaData(f"TernarySegment_{key}", " ".join(str(value).split()))
     if name.endswith(".seg.nrrd"):
         _describe_segment(image)
-    with atomic_path(path) as temporary:
-        sitk.WriteImage(image, str(temporary), name.endswith((".nrrd", ".mha", ".gz")))
+    _write(image, path, name)
 
 
 def _describe_segment(image: sitk.Image) -> None:
