@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from TernarySegmentLib.pipeline import Progress, Result
+    from TernarySegmentLib.review.places import Place
 
 EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -60,13 +61,21 @@ def _watch(steps: Generator[Progress, None, Result], reporter: _Reporter) -> Res
         reporter.close()
 
 
-def _report(source: Path, ct: sitk.Image, result: Result, outputs: dict[str, str]) -> dict[str, Any]:
+def _report(
+    source: Path, ct: sitk.Image, result: Result, places: list[Place], outputs: dict[str, str]
+) -> dict[str, Any]:
     """What ``--report`` writes: no patient data beyond the file's own name."""
+    from dataclasses import asdict
+
+    from TernarySegmentLib.review.confidence import in_words
+
     return {
         "input": source.name,
         "found": result.found,
         "measures": result.measures.as_dict() if result.measures else None,
         "confidence": round(result.confidence, 3),
+        "confidence_in_words": in_words(result.confidence),
+        "places": [asdict(place) for place in places],
         "grid": {"size": ct.GetSize(), "spacing_mm": ct.GetSpacing()},
         "region_lps_mm": result.region,
         "warnings": list(result.warnings),
@@ -84,16 +93,22 @@ def _segment(options: argparse.Namespace) -> int:
     from TernarySegmentLib.imaging.dicomseg import DICOM_SUFFIX, check_dicom_output
     from TernarySegmentLib.imaging.preview import write_preview
     from TernarySegmentLib.imaging.reading import read_ct
-    from TernarySegmentLib.imaging.writing import SUFFIXES, atomic_path, check_suffix
+    from TernarySegmentLib.imaging.writing import IMAGE_SUFFIXES, SUFFIXES, atomic_path, check_suffix, write_image
     from TernarySegmentLib.pipeline import Options, segment
+    from TernarySegmentLib.review.places import find_places
 
     # before minutes are spent
     if check_suffix(options.output, (*SUFFIXES, DICOM_SUFFIX)).endswith(DICOM_SUFFIX):
         check_dicom_output(options.input)
+    if options.confidence:
+        check_suffix(options.confidence, IMAGE_SUFFIXES)
     started = time.monotonic()
     ct = read_ct(options.input)
     reading = round(time.monotonic() - started, 3)
-    settings = Options(options.backend, options.threads, options.smoothing, model=options.model or Options().model)
+    settings = Options(
+        options.backend, options.threads, options.smoothing, model=options.model or Options().model,
+        confidence=bool(options.confidence or options.report),
+    )  # fmt: skip
     result = _watch(segment(ct, settings), _Reporter(options.quiet))
     result.seconds["Reading"] = reading
 
@@ -101,14 +116,18 @@ def _segment(options: argparse.Namespace) -> int:
     outputs = {}
     if _write_mask(result, ct, options):
         outputs["mask"] = str(options.output)
+    if options.confidence and result.confidence_map is not None:
+        write_image(result.confidence_map, options.confidence)
+        outputs["confidence"] = str(options.confidence)
     if options.preview:
         write_preview(ct, result.mask, options.preview)
         outputs["preview"] = str(options.preview)
     result.seconds["Writing"] = round(time.monotonic() - started, 3)
     if options.report:
         outputs["report"] = str(options.report)
+        places = [] if result.confidence_map is None else find_places(result.mask, result.confidence_map)
         with atomic_path(options.report) as temporary:
-            report = _report(options.input, ct, result, outputs)
+            report = _report(options.input, ct, result, places, outputs)
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for warning in result.warnings:
         print(f"note: {warning}", file=sys.stderr)
@@ -196,7 +215,10 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, required=True,
         help=".seg.nrrd (for Slicer), .nii.gz, .nrrd, .mha, .dcm (DICOM segmentation of a DICOM folder)",
     )  # fmt: skip
-    segment.add_argument("--report", type=Path, metavar="JSON", help="write volume, HU, extent, times and model")
+    segment.add_argument(
+        "--report", type=Path, metavar="JSON", help="write volume, HU, extent, doubtful places, times and model"
+    )
+    segment.add_argument("--confidence", type=Path, metavar="FILE", help="write the probability of pancreas in percent")
     segment.add_argument("--preview", type=Path, metavar="PNG", help="write a picture of the result")
     segment.add_argument(
         "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
