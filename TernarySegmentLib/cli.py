@@ -238,6 +238,12 @@ def _parser() -> argparse.ArgumentParser:
     info = model.add_subparsers(required=True, metavar="COMMAND").add_parser("info", help="origin, size, check sum")
     info.add_argument("file", type=Path, nargs="?", help="default: the model shipped")
     info.set_defaults(command=_model_info)
+
+    bench = commands.add_parser("bench", help="measure this engine against others on this computer")
+    from TernarySegmentLib.bench import command  # standard library only, until it runs
+
+    command.arguments_of(bench)
+    bench.set_defaults(command=command.run)
     return parser
 
 

@@ -23,6 +23,11 @@ class FirstWeights:
     low: np.ndarray
     high: np.ndarray
 
+    @property
+    def nbytes(self) -> int:
+        """Memory while computing."""
+        return self.taps.nbytes + self.low.nbytes + self.high.nbytes
+
 
 @dataclass(frozen=True)
 class ConvolutionWeights:
@@ -57,6 +62,11 @@ class ConvolutionWeights:
         """Output channels."""
         return self.low.shape[0]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory while the popcount kernels compute."""
+        return self.nonzero.nbytes + self.negative.nbytes + self.low.nbytes + self.high.nbytes
+
     @cached_property
     def _dense(self) -> np.ndarray:
         size = self.kernel
@@ -85,6 +95,11 @@ class HeadWeights:
     labels: int
     target: int
     step: float
+
+    @property
+    def nbytes(self) -> int:
+        """Memory while computing."""
+        return self.matrix.nbytes + self.bias.nbytes
 
 
 LayerWeights = FirstWeights | ConvolutionWeights | HeadWeights

@@ -1,0 +1,250 @@
+"""From the collected figures to ``docs/performance.md`` and its chart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from TernarySegmentLib.bench import contestants as engines
+
+BEGIN, END = "<!-- figures: written by `python -m TernarySegmentLib bench` -->", "<!-- end of figures -->"
+PAGE, CHART = "performance.md", "performance.png"
+SPELLED = {"fine": "fine network", "coarse": "coarse network"}
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _milliseconds(timing: dict[str, Any]) -> str:
+    low, high = (1000 * v for v in timing["quartiles"])
+    return f"{1000 * timing['median']:.0f} ({low:.0f}–{high:.0f})"
+
+
+def _each(results: dict[str, Any]) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """(instruction set, threads, stage, figures) of every network run."""
+    return [
+        (limit, threads, stage, figures)
+        for limit, by_threads in results.get("networks", {}).items()
+        for threads, stages in by_threads.items()
+        for stage, figures in stages.items()
+    ]
+
+
+def _hidden(figures: dict[str, Any], name: str) -> float:
+    """Seconds in the ternary convolutions alone: without first layer, head and copies."""
+    layers, products = figures["layers"][name], figures["products"]
+    return sum(layers[layer] for layer, count in products.items() if count and layer not in ("first", "scores"))
+
+
+def _networks(results: dict[str, Any]) -> list[str]:
+    rows = []
+    for limit, threads, stage, figures in _each(results):
+        cells = []
+        for name in engines.NAMES:
+            timing = figures["seconds"].get(name)
+            cells.append(_milliseconds(timing) if timing else figures["remarks"].get(name, ""))
+        rows.append([f"{SPELLED[stage]}, {limit}, {threads} thread{'s' * (threads != '1')}", *cells])
+    head = ["ms: median (quartiles)", *engines.NAMES]
+    return ["### Whole networks", _table(head, rows)] if rows else []
+
+
+def _ratios(results: dict[str, Any]) -> list[str]:
+    rows = []
+    for limit, threads, stage, figures in _each(results):
+        ours = figures["seconds"].get(engines.OURS)
+        if ours is None:
+            continue
+        cells = [
+            f"{figures['seconds'][name]['median'] / ours['median']:.2f}×" if name in figures["seconds"] else "–"
+            for name in engines.NAMES[1:]
+        ]
+        rows.append([f"{SPELLED[stage]}, {limit}, {threads} thread{'s' * (threads != '1')}", *cells])
+        if engines.OURS in figures["layers"]:
+            convolutions = [
+                f"{_hidden(figures, name) / _hidden(figures, engines.OURS):.2f}×" if name in figures["layers"] else "–"
+                for name in engines.NAMES[1:]
+            ]
+            rows.append(["– its ternary convolutions alone", *convolutions])
+    head = ["how many times longer than TernarySegment numba", *engines.NAMES[1:]]
+    return ["### Ratios", _table(head, rows)] if rows else []
+
+
+def _layers(results: dict[str, Any]) -> list[str]:
+    parts = []
+    for limit, threads, stage, figures in _each(results):
+        if threads != "1" or stage != "fine":
+            continue
+        rows = []
+        for layer, count in figures["products"].items():
+            cells = []
+            for name in engines.NAMES:
+                seconds = figures["layers"].get(name, {}).get(layer)
+                if seconds is None:
+                    cells.append("–")
+                elif count and seconds:
+                    cells.append(f"{1000 * seconds:.2f} · {count / seconds / 1e9:.0f}")
+                else:
+                    cells.append(f"{1000 * seconds:.2f}")
+            rows.append([f"{layer} ({figures['kinds'][layer]})", *cells])
+        parts += [
+            f"### Layers of the fine network, one thread, {limit}",
+            "Milliseconds · G products a second. The other engines' times are their own profilers'.",
+            _table(["layer", *engines.NAMES], rows),
+        ]
+    return parts
+
+
+def _scaling(results: dict[str, Any]) -> list[str]:
+    rows = []
+    for limit, by_threads in results.get("networks", {}).items():
+        if len(by_threads) < 2:
+            continue
+        for threads in list(by_threads)[1:]:
+            for stage, figures in by_threads[threads].items():
+                one = by_threads["1"][stage]["seconds"]
+                cells = [
+                    f"{one[name]['median'] / figures['seconds'][name]['median']:.2f}×"
+                    if name in one and name in figures["seconds"] else "–"
+                    for name in engines.NAMES
+                ]  # fmt: skip
+                rows.append([f"{SPELLED[stage]}, {limit}, 1 → {threads} threads", *cells])
+    return ["### Threads", _table(["speed-up", *engines.NAMES], rows)] if rows else []
+
+
+def _memory(results: dict[str, Any]) -> list[str]:
+    if "memory" not in results:
+        return []
+    rows = []
+    for stage, figures in results["memory"].items():
+        packed = sum(figures[part]["packed"] for part in ("activations", "weights"))
+        dense = sum(figures[part]["float32"] for part in ("activations", "weights"))
+        cells = [
+            f"{figures[part][kind] / 1e6:.2f}" for part in ("activations", "weights") for kind in ("packed", "float32")
+        ]
+        rows.append([SPELLED[stage], *cells, f"1/{dense / packed:.1f}"])
+    head = ["MB", "activations alive at once", "as float32", "weights", "as float32", "both together"]
+    return ["### Memory of the networks", _table(head, rows)]
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _pipeline(results: dict[str, Any]) -> list[str]:
+    if "pipeline" not in results:
+        return []
+    found = results["pipeline"]
+    columns = dict(sorted(found["runs"].items(), key=lambda item: int(item[0])))
+    parts = {part: None for runs in columns.values() for run in runs for part in run["parts"]}
+    rows = [
+        [part, *(f"{_median([run['parts'].get(part, 0.0) for run in runs]):.2f}" for runs in columns.values())]
+        for part in parts
+    ]
+    rows.append(["**file to file**", *(f"**{_median([r['total'] for r in runs]):.2f}**" for runs in columns.values())])
+    rows.append(
+        ["peak memory, GB", *(f"{_median([r['peak bytes'] for r in runs]) / 1e9:.2f}" for runs in columns.values())]
+    )
+    size = "×".join(str(n) for n in next(iter(columns.values()))[0]["size"])
+    start = _median([each["kernels"] for each in found["starts"]])
+    imports = _median([each["SimpleITK"] for each in found["starts"]])
+    return [
+        f"### A whole run on a {'' if found['scan'] == 'given' else 'synthetic '}scan of {size} voxels",
+        _table(["seconds, median", *(f"{threads} thread{'s' * (threads != '1')}" for threads in columns)], rows),
+        f"On a warm start the kernels load in {start:.2f} s, SimpleITK in {imports:.2f} s.",
+    ]
+
+
+def _sizes(results: dict[str, Any]) -> list[str]:
+    if "sizes" not in results:
+        return []
+    rows = [
+        [
+            f"512×512×{slices}",
+            f"{run['parts']['reading']:.2f}",
+            f"{run['total'] - run['parts']['reading']:.2f}",
+            f"{run['parts'].get('networks', 0.0):.2f}",
+            f"{run['peak bytes'] / 1e9:.2f}",
+        ]
+        for slices, run in results["sizes"].items()
+    ]
+    head = ["synthetic scan", "reading, s", "everything else, s", "of which networks, s", "peak memory, GB"]
+    return ["### Size of the scan, all threads", _table(head, rows)]
+
+
+def _standin(results: dict[str, Any]) -> list[str]:
+    if "standin" not in results:
+        return []
+    found = results["standin"]
+    extent = " × ".join(f"{side:.0f}" for side in found["extent mm"])
+    rows = [
+        [spacing, str(found["windows"][spacing]), f"{found['seconds'][spacing]:.0f}"] for spacing in found["windows"]
+    ]
+    return [
+        "### A stand-in for whole-body tools",
+        "A float32 U-Net of nnU-Net's shape in PyTorch, all threads, with random weights: timing only, no one's "
+        f"trained network. One window of 128³ voxels takes {found['seconds per window']:.1f} s (extrapolated by the "
+        f"number of voxels from one of {found['edge']}³); the rows multiply that by the windows, overlapping by half, "
+        f"that cover a scan of {extent} mm. Nothing but the network is counted.",
+        _table(["grid", "windows", "seconds"], rows),
+    ]
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """All tables that there are figures for."""
+    machine = results["machine"]
+    parts = [
+        f"{machine['processor']}, {machine['instructions']}, {machine['cores']} cores; {machine['system']}; "
+        f"{machine['libraries']}."
+    ]
+    if results.get("quick"):
+        parts.append("**A smoke test: tiny shapes, one turn. These figures mean nothing.**")
+    if results.get("networks"):
+        parts.append(f"![Time of the fine network in each engine]({CHART})")
+    for section in (_networks, _ratios, _scaling, _layers, _memory, _pipeline, _sizes, _standin):
+        parts += section(results)
+    return "\n\n".join(parts)
+
+
+def chart(results: dict[str, Any], path: Path) -> None:
+    """Bars: the fine network in each engine, by number of threads."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    runs = [(limit, threads, figures) for limit, threads, stage, figures in _each(results) if stage == "fine"]
+    figure, axes = pyplot.subplots(1, len(runs), figsize=(5.2 * len(runs), 3.4), squeeze=False, layout="constrained")
+    for axis, (limit, threads, figures) in zip(axes[0], runs, strict=True):
+        names = [name for name in reversed(engines.NAMES) if name in figures["seconds"]]
+        milliseconds = [1000 * figures["seconds"][name]["median"] for name in names]
+        colours = ["#2a7f62" if name in (engines.OURS, engines.OURS_NUMPY) else "#9aa5b1" for name in names]
+        bars = axis.barh(names, milliseconds, color=colours)
+        axis.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
+        axis.set_xscale("log")
+        axis.set_xlim(min(milliseconds) / 2, max(milliseconds) * 2.5)
+        axis.set_xlabel("ms, logarithmic; shorter is better")
+        axis.set_title(f"fine network, {limit}, {threads} thread{'s' * (threads != '1')}", fontsize=10)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def write(results: dict[str, Any], folder: Path) -> str:
+    """Put the tables between the page's marks (a new page where there is none) and draw the chart.
+
+    Returns:
+        The tables.
+    """
+    text, page = markdown(results), folder / PAGE
+    before, after = "# Performance\n\n", "\n"
+    if page.exists():
+        content = page.read_text(encoding="utf-8")
+        if BEGIN in content and END in content:
+            before, after = content.split(BEGIN)[0], content.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    if results.get("networks"):
+        chart(results, folder / CHART)
+    return text

@@ -1,0 +1,261 @@
+"""What is measured, section by section; each runs in a child process of its own and returns plain data."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from TernarySegmentLib.bench import contestants as engines
+from TernarySegmentLib.bench import machine, standin
+from TernarySegmentLib.bench.measure import Timing, take_turns
+from TernarySegmentLib.engine.bitplanes import FeatureMap
+from TernarySegmentLib.engine.graph import FOLDED_CHANNELS, INPUT, Graph, Layer
+from TernarySegmentLib.engine.network import Network, products
+
+Data = dict[str, Any]
+
+SHAPES = {"fine": (96, 80, 112), "coarse": (56, 120, 120)}
+"""Working grids (z, y, x) of the 512×512×221 sample scan: its pancreas region at 2 mm, the whole of it at 4 mm."""
+
+
+def _levels(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-127, 128, shape).astype(np.int8)
+
+
+def networks(stage: str, threads: int, rounds: int, budget_s: float, capped: bool, shrink: int) -> Data:
+    """One network through every engine, taking turns; and each engine's seconds in each layer."""
+    from TernarySegmentLib.pipeline import load_model
+
+    network = load_model().stages[stage]
+    multiple = network.graph.multiple
+    shape: tuple[int, int, int] = tuple(  # type: ignore[assignment]
+        max(1, n // shrink // multiple) * multiple for n in SHAPES[stage]
+    )
+    levels, ready, remarks = _levels(shape), {}, {}
+    for name in engines.NAMES:
+        if not engines.installed(name):
+            remarks[name] = "not installed"
+        elif capped and name in engines.UNCAPPED:
+            remarks[name] = "no switch"
+        else:
+            ready[name] = engines.prepare(name, network, levels, threads)
+    seconds = take_turns({name: each.run for name, each in ready.items()}, rounds, budget_s)
+    slow = {name for name, spent in seconds.items() if min(spent) > budget_s}
+    profiles = take_layers({name: each for name, each in ready.items() if name not in slow}, rounds, budget_s)
+    openvino = ready.get(engines.OPENVINO_INT8)
+    return {
+        "shape": shape,
+        "kinds": {layer.name: _kind(network.graph, layer) for layer in network.graph.layers},
+        "products": {layer.name: products(network.graph, layer, shape) for layer in network.graph.layers},
+        "seconds": {name: Timing.of(spent).as_dict() for name, spent in seconds.items()},
+        "layers": profiles,
+        "remarks": remarks,
+        "int8 primitives": openvino.primitives() if isinstance(openvino, engines.OpenVino) else {},
+    }
+
+
+def _kind(graph: Graph, layer: Layer) -> str:
+    """A layer's shape for people, e.g. ``32→64, 3×3×3, stride 2``."""
+    if layer.kind in ("upsample", "pool", "concat"):
+        return f"{layer.kind}, {layer.channels}"
+    stride = f", stride {layer.stride}" if layer.stride > 1 else ""
+    return f"{graph.input_channels(layer)}→{layer.channels}, {'×'.join([str(layer.kernel)] * 3)}{stride}"
+
+
+def take_layers(ready: dict[str, engines.Contestant], rounds: int, budget_s: float) -> dict[str, dict[str, float]]:
+    """Median seconds of each layer, by engine, taking turns again."""
+    collected: dict[str, list[dict[str, float]]] = {name: [] for name in ready}
+
+    def collect(name: str) -> Callable[[], object]:
+        return lambda: collected[name].append(ready[name].layers())
+
+    take_turns({name: collect(name) for name in ready}, max(3, rounds // 2), budget_s)
+    return {
+        name: {layer: float(np.median([run[layer] for run in runs])) for layer in runs[0]}
+        for name, runs in collected.items()
+    }
+
+
+def footprint() -> Data:
+    """Bytes of the networks' weights and of the tensors alive at once, packed and as float32 would need."""
+    from TernarySegmentLib.pipeline import load_model
+
+    result: Data = {}
+    for name, stage in load_model().stages.items():
+        graph, shape = stage.graph, SHAPES[name]
+        packed: dict[str, int] = {INPUT: int(np.prod([n // 2 + 2 for n in shape])) * FOLDED_CHANNELS}
+        dense: dict[str, int] = {INPUT: 4 * int(np.prod(shape))}
+        last_use, alive = graph.last_use(), {INPUT}
+        largest = {"packed": 0, "float32": 0}
+        for index, layer in enumerate(graph.layers):
+            voxels: tuple[int, int, int] = tuple(n // graph.scale(layer.name) for n in shape)  # type: ignore[assignment]
+            if layer.kind == "head":  # both deliver a label and a margin in the end
+                packed[layer.name] = dense[layer.name] = int(np.prod(shape)) * 5
+            else:
+                packed[layer.name] = FeatureMap.zeros(voxels, layer.channels).nbytes
+                dense[layer.name] = 4 * int(np.prod(voxels)) * layer.channels
+            alive.add(layer.name)
+            largest["packed"] = max(largest["packed"], sum(packed[tensor] for tensor in alive))
+            largest["float32"] = max(largest["float32"], sum(dense[tensor] for tensor in alive))
+            alive -= {tensor for tensor in layer.inputs if last_use[tensor] == index}
+        weights = {"packed": 0, "float32": 0}
+        for layer in graph.layers:
+            parameters = stage.weights.get(layer.name)
+            if parameters is not None:
+                weights["packed"] += parameters.nbytes
+                weights["float32"] += 4 * layer.channels * (graph.input_channels(layer) * layer.kernel**3 + 1)
+        result[name] = {"activations": largest, "weights": weights}
+    return result
+
+
+def peak_bytes() -> int:
+    """The most memory this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class _Stopwatch:
+    """Seconds spent in functions, by a name for people."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def add(self, name: str, started: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    @contextmanager
+    def on(self, owner: Any, attribute: str, name: str) -> Iterator[None]:
+        """Wrap a function, or a method that is a generator, while the context lasts."""
+        original = getattr(owner, attribute)
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return original(*arguments, **options)
+            finally:
+                self.add(name, started)
+
+        def timed_steps(*arguments: Any, **options: Any) -> Generator[Any, None, Any]:
+            started = time.perf_counter()
+            try:
+                return (yield from original(*arguments, **options))
+            finally:
+                self.add(name, started)
+
+        setattr(owner, attribute, timed_steps if attribute == "run" else timed)
+        try:
+            yield
+        finally:
+            setattr(owner, attribute, original)
+
+
+def whole_run(ct: str, threads: int) -> Data:
+    """``segment`` from file to file in this process, apart from Python's start: seconds by part, and peak memory."""
+    from contextlib import ExitStack
+
+    from TernarySegmentLib import pipeline
+    from TernarySegmentLib.engine.network import load_kernels
+    from TernarySegmentLib.imaging import reading, writing
+
+    watch = _Stopwatch()
+    started = time.perf_counter()
+    load_kernels()
+    watch.add("loading the kernels", started)
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        for owner, attribute, name in (
+            (pipeline, "check_ct", "checking"),
+            (pipeline, "load_model", "loading the model"),
+            (pipeline, "to_grid", "resampling"),
+            (Network, "run", "networks"),
+            (pipeline, "largest_plausible", "components"),
+            (pipeline, "to_image", "restoring the grid"),
+            (pipeline, "measure", "measuring"),
+        ):
+            stack.enter_context(watch.on(owner, attribute, name))
+        started = time.perf_counter()
+        image = reading.read_ct(Path(ct))
+        watch.add("reading", started)
+        begun = time.perf_counter()
+        result = pipeline.run(pipeline.segment(image, pipeline.Options(threads=threads)))
+        segmenting = time.perf_counter() - begun
+        begun = time.perf_counter()
+        writing.write_mask(result.mask, Path(folder) / "mask.nii.gz", provenance=result.model)
+        watch.add("writing", begun)
+    parts = dict(watch.seconds)
+    inside = sum(parts.values()) - parts["reading"] - parts["writing"] - parts["loading the kernels"]
+    parts["the rest"] = max(0.0, segmenting - inside)
+    return {
+        "size": image.GetSize(),
+        "parts": parts,
+        "total": sum(parts.values()),
+        "found": result.found,
+        "peak bytes": peak_bytes(),
+    }
+
+
+def synthetic_scan(path: str, slices: int) -> Data:
+    """Write a 512×512×``slices`` scan: a synthetic abdomen, continued head- and footwards by repetition."""
+    import SimpleITK as sitk
+
+    from TernarySegmentLib.phantom import make_phantom
+
+    ct = make_phantom(0).ct
+    spacing = [extent * size / 512 for extent, size in zip(ct.GetSpacing()[:2], ct.GetSize()[:2], strict=True)]
+    plane = sitk.Resample(
+        ct, [512, 512, ct.GetSize()[2]], sitk.Transform(), sitk.sitkLinear, ct.GetOrigin(),
+        [*spacing, ct.GetSpacing()[2]], ct.GetDirection(), -1024, sitk.sitkInt16,
+    )  # fmt: skip
+    array = sitk.GetArrayViewFromImage(plane)
+    image = sitk.GetImageFromArray(np.take(array, np.arange(slices) % len(array), axis=0))
+    image.SetSpacing([*spacing, 1.0])
+    image.SetDirection(ct.GetDirection())
+    sitk.WriteImage(image, path, True, 1)
+    return {"size": image.GetSize(), "bytes": Path(path).stat().st_size}
+
+
+def stand_in(threads: int, edge: int, extent_mm: tuple[float, float, float]) -> Data:
+    """Seconds of a float32 network of whole-body tools' size on the sample scan, extrapolated from one window."""
+    window = standin.seconds_per_window(threads, edge)
+    counts = {name: standin.windows(extent_mm, spacing) for name, spacing in standin.SPACINGS.items()}
+    return {
+        "edge": edge,
+        "extent mm": extent_mm,
+        "seconds per window": window,
+        "windows": counts,
+        "seconds": {name: count * window for name, count in counts.items()},
+    }
+
+
+def start_up() -> Data:
+    """Seconds that the kernels add to a warm start, and those that other imports take."""
+    started = time.perf_counter()
+    import SimpleITK
+
+    imaging = time.perf_counter() - started
+    from TernarySegmentLib.engine.network import load_kernels
+
+    started = time.perf_counter()
+    name = load_kernels().NAME
+    return {
+        "SimpleITK": imaging,
+        "kernels": time.perf_counter() - started,
+        "backend": name,
+        "itk": SimpleITK.__version__,
+    }
+
+
+SECTIONS: dict[str, Callable[..., Data]] = {
+    each.__name__: each for each in (networks, footprint, whole_run, synthetic_scan, stand_in, start_up)
+}
+
+
+def describe() -> Data:
+    """The machine, as the child process sees it."""
+    return dict(machine.describe())

@@ -1,0 +1,80 @@
+"""The benchmark measures what it says, and says what it could not measure."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from TernarySegmentLib.bench import command, contestants, machine, report, sections, standin
+from TernarySegmentLib.bench.measure import Timing, take_turns
+from TernarySegmentLib.cli import main
+
+
+def test_contestants_take_turns_and_a_slow_one_sits_out():
+    order = []
+    tasks = {
+        "quick": lambda: order.append("quick"),
+        "slow": lambda: (order.append("slow"), time.sleep(0.02)),
+    }
+    seconds = take_turns(tasks, rounds=5, budget_s=0.05)
+    assert order[:4] == ["quick", "slow"] * 2, "one untimed turn each, then in turn"
+    assert len(seconds["quick"]) == 5
+    assert 1 <= len(seconds["slow"]) <= 2
+    assert min(seconds["slow"]) >= 0.02
+
+
+def test_a_timing_is_the_median_with_its_quartiles():
+    timing = Timing.of([5.0, 1.0, 2.0, 4.0, 3.0])
+    assert (timing.median, timing.fastest, timing.quartiles, timing.runs) == (3.0, 1.0, (2.0, 4.0), 5)
+
+
+def test_the_networks_are_measured_in_every_engine_that_is_installed(monkeypatch):
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    monkeypatch.setitem(contestants.NEEDS, contestants.OPENVINO, ("no_such_library",))
+    monkeypatch.setattr(contestants, "NAMES", (contestants.OURS_NUMPY, contestants.ORT, contestants.OPENVINO))
+    found = sections.networks("fine", threads=1, rounds=1, budget_s=1, capped=False, shrink=8)
+    assert found["remarks"] == {contestants.OPENVINO: "not installed"}
+    assert set(found["seconds"]) == {contestants.OURS_NUMPY, contestants.ORT}
+    for layers in found["layers"].values():
+        timed = {name for name, seconds in layers.items() if seconds > 0}
+        assert {name for name, count in found["products"].items() if count} <= timed, "a layer was not found"
+
+
+def test_packed_tensors_and_weights_are_counted_with_what_is_really_allocated():
+    found = sections.footprint()
+    for stage in found.values():
+        assert stage["activations"]["packed"] < stage["activations"]["float32"] / 8
+        assert stage["weights"]["packed"] < stage["weights"]["float32"] / 10
+
+
+def test_windows_cover_a_scan_with_half_overlap():
+    assert standin.windows((384.0, 384.0, 384.0), 3.0) == 1
+    assert standin.windows((385.0, 384.0, 384.0), 3.0) == 2
+    assert standin.windows((768.0, 384.0, 384.0), 3.0) == 3
+
+
+def test_limits_that_the_processor_lacks_are_left_out(monkeypatch):
+    monkeypatch.setattr(machine, "flags", lambda: frozenset({"avx2", "fma"}))
+    assert [each.name for each in machine.available()] == ["as is"]
+    monkeypatch.setattr(machine, "flags", lambda: frozenset(["avx2", "avx512f", "avx512bw", "avx512_vnni", "amx_int8"]))
+    assert [each.name for each in machine.available()] == ["as is", "AVX2", "AVX-512", "AVX-512 VNNI"]
+
+
+def test_the_command_writes_figures_tables_and_keeps_the_prose(tmp_path):
+    page = tmp_path / report.PAGE
+    page.write_text(f"# Speed\n\nBefore.\n\n{report.BEGIN}\nold\n{report.END}\n\nAfter.\n", encoding="utf-8")
+    assert main(["bench", "memory", "--quick", "-o", str(tmp_path)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "Before." in text
+    assert "After." in text
+    assert "old" not in text
+    assert "Memory of the networks" in text
+    assert "figures mean nothing" in text
+    assert "fine" in json.loads((tmp_path / command.RESULTS).read_text(encoding="utf-8"))["memory"]
+
+
+def test_an_unknown_section_is_told_in_one_sentence(capsys):
+    assert main(["bench", "moon"]) == 1
+    assert "there is no section moon" in capsys.readouterr().err
