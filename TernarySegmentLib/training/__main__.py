@@ -26,7 +26,8 @@ def _prepare(options: argparse.Namespace) -> None:
 def _settings(options: argparse.Namespace) -> Settings:
     saved = options.run / SETTINGS_FILE
     settings = Settings.load(saved) if saved.exists() else PRESETS[options.preset]
-    return settings.changed(**{name: getattr(options, name) for name in ("steps", "seed") if getattr(options, name)})
+    changes = {name: getattr(options, name) for name in ("steps", "seed", "start") if getattr(options, name)}
+    return settings.changed(**changes)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", choices=sorted(PRESETS), default="fine")
     train.add_argument("--steps", type=int, help="length of the schedule")
     train.add_argument("--seed", type=int)
+    train.add_argument("--start", help="model file whose weights to start from (fine-tuning)")
     train.add_argument("--threads", type=int, default=0)
     train.add_argument("--minutes", type=float, default=1e9, help="stop after this long, to be resumed")
     train.add_argument("--every", type=int, default=500, help="steps between evaluations (default 500)")

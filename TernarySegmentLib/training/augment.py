@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from TernarySegmentLib.engine.levels import LIMIT, WINDOW
 
-ROTATION = 0.22
+ROTATION = 0.3
 """Standard deviation is half of it; rad about each axis."""
-SCALE = 0.16
-ELASTIC_MM = 4.0
-"""Standard deviation of the control points' displacement."""
+SCALE = 0.2
+ELASTIC_MM = 7.0
+"""Largest standard deviation of the control points' displacement."""
 CONTROL_SPACING_MM = 32.0
 
 
@@ -42,9 +42,9 @@ def sample_points(
     scale = np.exp(random.normal(0, SCALE / 2)) * np.exp(random.normal(0, SCALE / 4, 3))
     matrix = _rotation(random.normal(0, ROTATION / 2, 3)) @ np.diag(scale)
     points = points @ torch.from_numpy(matrix.T.astype(np.float32)) + torch.from_numpy(centre.astype(np.float32))
-    if random.random() < 0.7:
+    if random.random() < 0.85:
         controls = [max(3, round(n * spacing / CONTROL_SPACING_MM) + 1) for n in patch]
-        shifts = random.normal(0, ELASTIC_MM / spacing, (1, 3, *controls)).astype(np.float32)
+        shifts = random.normal(0, random.uniform(1, ELASTIC_MM) / spacing, (1, 3, *controls)).astype(np.float32)
         smooth = F.interpolate(torch.from_numpy(shifts), patch, mode="trilinear", align_corners=True)
         points = points + smooth[0].permute(1, 2, 3, 0)
     return points
@@ -65,25 +65,46 @@ def resample(volume: Tensor, points: Tensor, mode: str) -> Tensor:
 
 def _thick_slices(hu: Tensor, random: np.random.Generator) -> Tensor:
     """As if every few slices had been averaged by the scanner and interpolated again."""
-    factor = int(random.integers(2, 4))
+    factor = int(random.integers(2, 5))
     thick = F.avg_pool1d(hu.flatten(1).T[:, None], factor, ceil_mode=True)
     return F.interpolate(thick, hu.shape[0], mode="linear")[:, 0].T.reshape(hu.shape)
 
 
+def _noise(shape: torch.Size, random: np.random.Generator) -> Tensor:
+    """Unit noise of a scanner: white, grained by the reconstruction filter, or drawn out into streaks."""
+    noise = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))[None, None]
+    kind = random.random()
+    if kind < 0.4:
+        return noise[0, 0]
+    if kind < 0.75:
+        kernel = (1, 3, 3)
+    else:  # streaks run between dense bones or arms: across the body
+        kernel = (1, 1, int(random.choice([5, 9, 13]))) if random.random() < 0.7 else (1, 5, 1)
+    grained = F.avg_pool3d(noise, kernel, 1, tuple(n // 2 for n in kernel), count_include_pad=False)[0, 0]
+    return grained / grained.std()
+
+
+def _drift(shape: torch.Size, random: np.random.Generator) -> Tensor:
+    """Smooth unit field: what beam hardening and scatter add over a few centimetres."""
+    knots = torch.from_numpy(random.standard_normal((1, 1, 3, 3, 3), dtype=np.float32))
+    return F.interpolate(knots, shape, mode="trilinear", align_corners=True)[0, 0]
+
+
 def vary_intensity(hu: Tensor, random: np.random.Generator) -> Tensor:
-    """Contrast, brightness, contrast agent, slice thickness, blur and noise."""
+    """Contrast, brightness, contrast agent, slice thickness, blur, drift and noise."""
     hu = hu.clamp(-300, 600)
-    hu = (hu - 50) * float(np.exp(random.normal(0, 0.1))) + 50 + float(random.normal(0, 12))
-    if random.random() < 0.5:  # more or less contrast agent: what is enhanced moves, fat and water stay
+    hu = (hu - 50) * float(np.exp(random.normal(0, 0.12))) + 50 + float(random.normal(0, 14))
+    if random.random() < 0.6:  # more or less contrast agent: what is enhanced moves, fat and water stay
         enhanced = (hu - 40).clamp(min=0)
-        hu = hu + enhanced * float(random.uniform(-0.4, 0.4))
-    if random.random() < 0.3:
+        hu = hu + enhanced * float(random.uniform(-0.6, 0.5))
+    if random.random() < 0.4:
         hu = _thick_slices(hu, random)
     if random.random() < 0.25:
         hu = F.avg_pool3d(hu[None, None], 3, 1, 1, count_include_pad=False)[0, 0] * 0.5 + hu * 0.5
-    if random.random() < 0.7:
-        noise = random.standard_normal(hu.shape, dtype=np.float32) * np.float32(random.uniform(2, 22))
-        hu = hu + torch.from_numpy(noise)
+    if random.random() < 0.3:
+        hu = hu + _drift(hu.shape, random) * float(random.uniform(2, 10))
+    if random.random() < 0.8:
+        hu = hu + _noise(hu.shape, random) * float(random.uniform(2, 28))
     return hu
 
 

@@ -39,6 +39,8 @@ class Settings:
         pancreas_weight: weight of the pancreas in cross-entropy and Dice, against 1 for each other label.
         ema: decay of the averaged weights that are evaluated and exported.
         seed: of everything random.
+        start: model file that the weights start from; empty: random weights.
+        stage: which of its networks.
     """
 
     spacing: float = 2.0
@@ -62,6 +64,8 @@ class Settings:
     pancreas_weight: float = 3.0
     ema: float = 0.998
     seed: int = 0
+    start: str = ""
+    stage: str = "fine"
 
     def changed(self, **values: Any) -> Settings:
         """A copy with some values replaced."""
@@ -89,7 +93,8 @@ class Settings:
 
 
 COARSE = Settings(
-    spacing=4.0, widths=(32, 64, 64), patch=(64, 64, 80), steps=2500, pancreas_share=0.3, seed=1, frozen_norm=0.0
-)
-FINE = Settings()
+    spacing=4.0, widths=(32, 64, 64), patch=(64, 64, 80), steps=2500, pancreas_share=0.3, seed=1, frozen_norm=0.0,
+    stage="coarse",
+)  # fmt: skip
+FINE = Settings(spacing=1.5, steps=2400, rate=1e-3, decay=0.6)
 PRESETS = {"coarse": COARSE, "fine": FINE}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.engine.graph import unet
 from TernarySegmentLib.training.augment import to_levels
 from TernarySegmentLib.training.data import Case, PatchSampler
@@ -23,6 +24,7 @@ from TernarySegmentLib.training.losses import label_weights, total_loss
 from TernarySegmentLib.training.metrics import overlap
 from TernarySegmentLib.training.network import TernaryNetwork, fold, unfold
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
+from TernarySegmentLib.training.warmstart import start_from
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -125,6 +127,8 @@ class Trainer:
         self.mixed = has_bfloat16(self.device)
         self.sampler = PatchSampler(cases, settings)
         self.network = build(settings).to(self.device)
+        if settings.start and not (folder / CHECKPOINT).exists():
+            start_from(self.network, modelfile.load(settings.start).stages[settings.stage], self.sampler)
         self.average = copy.deepcopy(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.weight_decay)
         self.weights = label_weights(settings.pancreas_weight).to(self.device)

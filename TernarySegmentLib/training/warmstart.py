@@ -1,0 +1,101 @@
+"""From a model file's integers back to a network that trains on: fine-tuning, or another resolution.
+
+A model file keeps neither the full-precision weights nor the batch-norm parameters. Both are made up again such that
+the network decides exactly as the file does; training then moves them on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from TernarySegmentLib.engine.modelfile import Stage
+from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights
+from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.training.data import PatchSampler
+from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork, fold
+
+SIZE = 0.1
+"""Magnitude of a nonzero full-precision weight: some 20 updates in one direction at the usual rate change its code."""
+BATCHES = 8
+NARROWEST = 0.1
+"""Where the thresholds leave no sum to zero, the step from -1 to +1 is made this wide."""
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
+
+
+def _convolution_weight(weights: FirstWeights | ConvolutionWeights) -> tuple[Tensor, float]:
+    """Full-precision weight (out, in, k, k, k) whose codes are those stored, and what one unit of the sum is worth."""
+    if isinstance(weights, FirstWeights):
+        unit = SIZE / 127
+        return _tensor(weights.taps.transpose(4, 3, 0, 1, 2)) * unit, unit
+    return _tensor(weights.dense().transpose(4, 3, 0, 1, 2)) * SIZE, SIZE
+
+
+@torch.no_grad()
+def start_from(network: TernaryNetwork, stage: Stage, sampler: PatchSampler) -> None:
+    """Give a network the weights of a model file's stage.
+
+    Args:
+        network: of the same layers.
+        stage: what the file holds.
+        sampler: its patches say how the sums are distributed, which batch norm has to know.
+
+    Raises:
+        InputError: the layers differ.
+    """
+    if network.graph != stage.graph:
+        raise InputError("The model file has other layers than these settings; choose the preset it was trained with.")
+    gains: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, block in network.blocks.items():
+        weights = stage.weights[name]
+        if isinstance(block, Head):
+            assert isinstance(weights, HeadWeights)
+            block.weight.copy_((_tensor(weights.matrix.T) * weights.step)[:, :, None, None, None])
+            block.bias.copy_(_tensor(weights.bias) * weights.step)
+            continue
+        assert isinstance(block, QuantisedConvolution)
+        assert isinstance(weights, FirstWeights | ConvolutionWeights)
+        weight, unit = _convolution_weight(weights)
+        block.weight.copy_(weight)
+        # y = (s - centre) / width passes ±½ half a unit before the sums that the thresholds name
+        width = (_tensor(weights.high) - _tensor(weights.low) - 1).clamp(min=NARROWEST)
+        centre = (_tensor(weights.high) + _tensor(weights.low)) / 2
+        gains[name] = (1 / (unit * width), -centre / width)
+        norm = block.norm
+        norm.reset_running_stats()
+        norm.weight.copy_(gains[name][0] * (1 + norm.eps) ** 0.5)
+        norm.bias.copy_(gains[name][1])
+    _renormalise(network, gains, sampler)
+
+
+def _renormalise(network: TernaryNetwork, gains: dict[str, tuple[Tensor, Tensor]], sampler: PatchSampler) -> None:
+    """Let batch norm hold the sums' true mean and variance and take them out of γ and β: training starts there."""
+    network.eval()
+    network.set_beta(None)
+    sums: dict[str, list[Tensor]] = {name: [] for name in gains}
+
+    handles = []
+    for name in gains:
+        norm = network.blocks[name].norm
+        assert isinstance(norm, nn.BatchNorm3d)
+        kept = sums[name]
+        handles.append(
+            norm.register_forward_pre_hook(
+                lambda _, inputs, kept=kept: kept.append(torch.stack(torch.var_mean(inputs[0], (0, 2, 3, 4))))
+            )
+        )
+    for index in range(BATCHES):
+        network(fold(sampler.batch(20_000_000 + index)[0].to(network.beta.device)))
+    for handle in handles:
+        handle.remove()
+    for name, (gain, offset) in gains.items():
+        norm = network.blocks[name].norm
+        assert isinstance(norm, nn.BatchNorm3d)
+        variance, mean = torch.stack(sums[name]).mean(0)
+        norm.running_mean, norm.running_var = mean, variance
+        norm.weight.copy_(gain * (variance + norm.eps).sqrt())
+        norm.bias.copy_(offset + gain * mean)
