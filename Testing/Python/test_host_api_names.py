@@ -116,10 +116,12 @@ def test_form_typos_are_caught(api, tmp_path):
 def test_host_widgets_offer_nothing_that_slicer_lacks(api):
     """Otherwise the panel could come to rely on an invention of the test host."""
     import application
+    import dicom
     import widgets
     from views import SliceView, ThreeDView
 
     offered = widgets.CTK | widgets.MRML | {"qMRMLSliceView": SliceView, "qMRMLThreeDView": ThreeDView}
+    offered["ctkDICOMDatabase"] = dicom.ctkDICOMDatabase
     offered |= {name: value for name, value in vars(application).items() if name in api.listed()}
     invented = []
     for name, kind in offered.items():

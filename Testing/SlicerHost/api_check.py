@@ -182,6 +182,7 @@ _VTK_DATA = (
     "vtkImageData",
     "vtkPolyData",
     "vtkPointData",
+    "vtkCellArray",
     "vtkDataArray",
     "vtkMatrix",
     "vtkTable",

@@ -20,6 +20,7 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY") and not os
 sys.path.insert(0, str(Path(__file__).parent))
 
 import application
+import dicom
 import parameters
 import pythonqt
 import sampledata
@@ -139,6 +140,8 @@ class Host:
             setattr(slicer.modules, name, application.LogicModule(name, logic))
         for name in _MESSAGES:
             setattr(slicer.util, name, self._recorder(name))
+        self._dicom = dicom.ctkDICOMDatabase()
+        slicer.dicomDatabase = pythonqt.wrap(self._dicom)
         self.io = self.qt_app.ioManager()
         self.dialogs = self.io.dialogs
         slicer.util.selectModule = lambda module: self.dialogs.append(f"selectModule {module}")
@@ -158,6 +161,12 @@ class Host:
             return None
 
         return display
+
+    def import_dicom(self, folder: Path) -> list[str]:
+        """Add a folder to the DICOM database; returns the instances, as the attribute of a volume names them."""
+        found = dicom.index(folder)
+        self._dicom.files.update(found)
+        return list(found)
 
     # -- the module
     def load_module(self, path: str | Path) -> Any:
