@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import platform
-import subprocess
-import tempfile
 from importlib.metadata import version
-from pathlib import Path
 
-import slicer
 from slicer.i18n import tr as _
+
+from TernarySegmentLib.slicer_ui import packages
 
 REQUIREMENT = "numba>=0.61"
 """Older ones know neither Python 3.12 nor NumPy 2 well."""
@@ -20,8 +16,8 @@ DOWNLOAD_MB = 45
 
 
 def installed() -> bool:
-    """Whether numba can be imported; does not import it, which takes a second."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether numba can be imported."""
+    return packages.installed("numba")
 
 
 def available() -> bool:
@@ -51,46 +47,15 @@ def state(expected: str | None) -> str:
 
 
 def install() -> str:
-    """Ask, then install. Blocks until pip is done. NumPy and all that Slicer brings keep their versions.
+    """Ask, then install. Blocks until pip is done. NumPy keeps its version.
 
     Returns:
         A sentence about how it went.
     """
-    pins = [f"numpy=={version('numpy')}"]
-    try:
-        done = _install_asking_itself(pins) if _has_packaging() else _ask_and_install(pins)
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        return _("The accelerator was not installed ({reason}); the module works without it.").format(reason=reason[0])
-    importlib.invalidate_caches()
-    if not done or not installed():
+    question = _("Install numba (about {size} MB) from the Python package index into Slicer?").format(size=DOWNLOAD_MB)
+    why_not = packages.install(REQUIREMENT, question, keep=["numpy"])
+    if why_not:
+        return _("The accelerator was not installed ({reason}); the module works without it.").format(reason=why_not)
+    if why_not is not None or not installed():
         return _("The accelerator was not installed; the module works without it.")
     return _("The accelerator is installed; the next run prepares it once, which takes up to a minute.")
-
-
-def _has_packaging() -> bool:
-    try:
-        import slicer.packaging  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def _install_asking_itself(pins: list[str]) -> bool:
-    """Slicer 5.12 and later: a RuntimeError is raised when the person declines."""
-    from packaging.requirements import Requirement
-    from slicer.packaging import pip_ensure
-
-    with tempfile.TemporaryDirectory() as folder:
-        constraints = Path(folder) / "constraints.txt"
-        constraints.write_text("\n".join(pins))
-        pip_ensure([Requirement(REQUIREMENT)], constraints=str(constraints), requester="Pancreas Segmentation")
-    return True
-
-
-def _ask_and_install(pins: list[str]) -> bool:
-    question = _("Install numba (about {size} MB) from the Python package index into Slicer?").format(size=DOWNLOAD_MB)
-    if not slicer.util.confirmOkCancelDisplay(question, "Pancreas Segmentation"):
-        return False
-    slicer.util.pip_install(" ".join(["--only-binary=:all:", REQUIREMENT, *pins]))
-    return True
