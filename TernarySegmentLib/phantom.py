@@ -67,6 +67,11 @@ def make_phantom(
 
     Raises:
         InputError: a spacing or field of view that is not positive.
+
+    Examples:
+        >>> phantom = make_phantom(0, spacing=(8.0, 8.0, 8.0))
+        >>> phantom.ct.GetSpacing()
+        (8.0, 8.0, 8.0)
     """
     if min(spacing) <= 0 or min(field_mm) <= 0:
         raise InputError(f"A phantom needs positive millimetres, not spacing {spacing} and field {field_mm}.")

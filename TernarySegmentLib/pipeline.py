@@ -144,6 +144,11 @@ def load_model(path: Path = DEFAULT_MODEL) -> Model:
 
     Raises:
         ModelError: it is missing, damaged, foreign or from a newer version.
+
+    Examples:
+        >>> model = load_model()
+        >>> list(model.stages), model.labels[model.target]
+        (['coarse', 'fine'], 'pancreas')
     """
     return modelfile.load(path)
 
@@ -404,5 +409,12 @@ def look_closely(ct: sitk.Image, region: Box, options: Options = Options()) -> G
 
 
 def run(steps: Generator[Progress, None, Result]) -> Result:
-    """Run a segmentation to its end without watching it."""
+    """Run a segmentation to its end without watching it.
+
+    Examples:
+        >>> from TernarySegmentLib.phantom import make_phantom
+        >>> result = run(segment(make_phantom(0, spacing=(4.0, 4.0, 4.0)).ct, Options(backend="numpy")))
+        >>> result.found, result.mask.GetSpacing()
+        (True, (4.0, 4.0, 4.0))
+    """
     return drain(steps)

@@ -23,7 +23,12 @@ def words(channels: int) -> int:
 
 
 def pack_bits(bits: np.ndarray) -> np.ndarray:
-    """Booleans (..., channels) to uint64 words (..., words); channel c is bit c % 64 of word c // 64."""
+    """Booleans (..., channels) to uint64 words (..., words); channel c is bit c % 64 of word c // 64.
+
+    Examples:
+        >>> pack_bits(np.array([True, False, True]))
+        array([5], dtype=uint64)
+    """
     padded = np.zeros((*bits.shape[:-1], words(bits.shape[-1]) * WORD), bool)
     padded[..., : bits.shape[-1]] = bits
     return np.packbits(padded, axis=-1, bitorder="little").view("<u8").astype(np.uint64, copy=False)
@@ -36,12 +41,23 @@ def unpack_bits(packed: np.ndarray, channels: int) -> np.ndarray:
 
 
 def pack(ternary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values in {-1, 0, +1}, channels last, to the planes (nonzero, negative), uint64 (..., words)."""
+    """Values in {-1, 0, +1}, channels last, to the planes (nonzero, negative), uint64 (..., words).
+
+    Examples:
+        >>> nonzero, negative = pack(np.array([0, 1, -1, 1]))
+        >>> f"{nonzero[0]:04b} {negative[0]:04b}"  # channel 0 is the lowest bit
+        '1110 0100'
+    """
     return pack_bits(ternary != 0), pack_bits(ternary < 0)
 
 
 def unpack(nonzero: np.ndarray, negative: np.ndarray, channels: int) -> np.ndarray:
-    """The inverse of :func:`pack`: int8 of shape (..., channels)."""
+    """The inverse of :func:`pack`: int8 of shape (..., channels).
+
+    Examples:
+        >>> unpack(*pack(np.array([0, 1, -1, 1])), channels=4)
+        array([ 0,  1, -1,  1], dtype=int8)
+    """
     return unpack_bits(nonzero, channels).astype(np.int8) - 2 * unpack_bits(negative, channels).astype(np.int8)
 
 
@@ -52,6 +68,11 @@ class FeatureMap:
     Attributes:
         nonzero, negative: uint64 (D + 2, H + 2, W + 2, words).
         channels: how many of the words' bits are in use.
+
+    Examples:
+        >>> packed = FeatureMap.from_ternary(np.ones((4, 4, 4, 64), np.int8))
+        >>> packed.shape, packed.nonzero.shape, packed.nbytes
+        ((4, 4, 4), (6, 6, 6, 1), 3456)
     """
 
     nonzero: np.ndarray
@@ -94,7 +115,13 @@ class FeatureMap:
 
 
 def concatenate(first: FeatureMap, second: FeatureMap) -> FeatureMap:
-    """Join along the channels; whole words are copied, a half-filled last word is filled up by shifting."""
+    """Join along the channels; whole words are copied, a half-filled last word is filled up by shifting.
+
+    Examples:
+        >>> joined = concatenate(FeatureMap.zeros((2, 2, 2), 32), FeatureMap.zeros((2, 2, 2), 48))
+        >>> joined.channels, joined.nonzero.shape[-1]
+        (80, 2)
+    """
     result = FeatureMap.zeros(first.shape, first.channels + second.channels)
     offset, shift = divmod(first.channels, WORD)
     for joined, left, right in (
@@ -120,7 +147,16 @@ def upsample(source: FeatureMap) -> FeatureMap:
 
 
 def maximum_pool(source: FeatureMap) -> FeatureMap:
-    """Maximum over 2×2×2 blocks: +1 is the OR of the plus planes, -1 the AND of the minus planes."""
+    """Maximum over 2×2×2 blocks: +1 is the OR of the plus planes, -1 the AND of the minus planes.
+
+    Examples:
+        >>> block = np.full((2, 2, 2, 1), -1, np.int8)
+        >>> maximum_pool(FeatureMap.from_ternary(block)).to_ternary().ravel()
+        array([-1], dtype=int8)
+        >>> block[1, 0, 1] = 0
+        >>> maximum_pool(FeatureMap.from_ternary(block)).to_ternary().ravel()
+        array([0], dtype=int8)
+    """
     result = FeatureMap.zeros(tuple(n // 2 for n in source.shape), source.channels)  # type: ignore[arg-type]
     depth, height, width = (2 * n for n in result.shape)
     nonzero, negative = (plane[:depth, :height, :width] for plane in source.inner)

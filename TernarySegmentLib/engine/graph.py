@@ -87,6 +87,13 @@ def unet(widths: tuple[int, ...], labels: int) -> Graph:
     Args:
         widths: channels at each level, finest (half the grid's resolution) first.
         labels: number of output labels, background included.
+
+    Examples:
+        >>> graph = unet((32, 64), labels=9)
+        >>> [layer.name for layer in graph.layers]
+        ['first', 'enc0', 'down1', 'enc1', 'narrow0', 'up0', 'skip0', 'dec0', 'features', 'scores']
+        >>> graph.multiple
+        4
     """
     layers = [Layer("first", "first", (INPUT,), widths[0]), Layer("enc0", "conv", ("first",), widths[0])]
     for level in range(1, len(widths)):

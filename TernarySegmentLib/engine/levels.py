@@ -20,6 +20,10 @@ def hu_to_levels(hu: np.ndarray, window: tuple[float, float] = WINDOW) -> np.nda
 
     Returns:
         int8 array of the same shape.
+
+    Examples:
+        >>> hu_to_levels(np.array([-1000, -125, 75, 275, 3000]))
+        array([-127, -127,    0,  127,  127], dtype=int8)
     """
     low, high = window
     centred = np.clip(hu, low, high) - (low + high) / 2

@@ -80,7 +80,12 @@ def products(graph: Graph, layer: Layer, grid_shape: tuple[int, ...]) -> int:
 
 
 def bands(length: int, count: int) -> list[slice]:
-    """Cut ``range(length)`` into at most ``count`` runs of nearly equal length."""
+    """Cut ``range(length)`` into at most ``count`` runs of nearly equal length.
+
+    Examples:
+        >>> bands(10, 3)
+        [slice(0, 3, None), slice(3, 6, None), slice(6, 10, None)]
+    """
     edges = np.linspace(0, length, min(max(count, 1), length) + 1).astype(int)
     return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
 

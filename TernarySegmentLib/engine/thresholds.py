@@ -55,6 +55,12 @@ def fold(norm: BatchNorm, largest: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
     Raises:
         ArithmeticError: the thresholds do not reproduce the step (the expression is not monotone in floating point).
+
+    Examples:
+        >>> one = np.ones(1)
+        >>> low, high, flip = fold(BatchNorm(0.1 * one, 0.2 * one, one, -one, 0 * one, 0.0), largest=27)
+        >>> low, high, flip  # y = 0.2 - 0.1·s falls with s, so s is negated
+        (array([-8], dtype=int32), array([4], dtype=int32), array([ True]))
     """
     sums = np.arange(-largest, largest + 1, dtype=np.float64)
     channels = len(norm.scale)

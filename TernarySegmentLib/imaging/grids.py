@@ -62,11 +62,16 @@ def turned_box(box: Box) -> Box:
 
 
 def bounds(image: sitk.Image) -> Box:
-    """Outer bounds of an image's voxels in LPS, mm, whatever its direction cosines."""
+    """Outer bounds of an image's voxels in LPS, mm, whatever its direction cosines.
+
+    Examples:
+        >>> bounds(sitk.Image(10, 10, 4, sitk.sitkInt16))
+        ((-0.5, -0.5, -0.5), (9.5, 9.5, 3.5))
+    """
     size = image.GetSize()
     indices = [[n * far - 0.5 for n, far in zip(size, corner, strict=True)] for corner in np.ndindex(2, 2, 2)]
     corners = np.array([image.TransformContinuousIndexToPhysicalPoint(index) for index in indices])
-    return tuple(corners.min(0)), tuple(corners.max(0))
+    return tuple(corners.min(0).tolist()), tuple(corners.max(0).tolist())
 
 
 def grid_over(box: Box, spacing: float, multiple: int = 1) -> Grid:
@@ -76,6 +81,10 @@ def grid_over(box: Box, spacing: float, multiple: int = 1) -> Grid:
         box: lower and upper corner in LPS, mm.
         spacing: voxel size, mm.
         multiple: what each side's voxel count must be divisible by (the network's total stride).
+
+    Examples:
+        >>> grid_over(((0, 0, 0), (99, 50, 20)), spacing=2, multiple=8).size
+        (56, 32, 16)
     """
     lower, upper = np.array(box[0]), np.array(box[1])
     size = np.ceil((upper - lower) / (spacing * multiple) - 1e-6).astype(int).clip(1) * multiple

@@ -45,6 +45,14 @@ def measure(ct: sitk.Image, mask: sitk.Image) -> Measures:
 
     Raises:
         InputError: the grids differ, or the mask is empty.
+
+    Examples:
+        >>> ct = sitk.Image(20, 20, 20, sitk.sitkInt16) + 90
+        >>> mask = sitk.Image(ct.GetSize(), sitk.sitkUInt8)
+        >>> mask[5:15, 5:15, 5:15] = 1
+        >>> found = measure(ct, mask)
+        >>> found.volume_ml, found.mean_hu, found.extent_mm
+        (1.0, 90.0, (10.0, 10.0, 10.0))
     """
     if not same_grid(ct, mask):
         raise InputError(f"The mask's grid {mask.GetSize()} is not the CT's {ct.GetSize()}; measure it on its own CT.")

@@ -30,6 +30,11 @@ def ternary_codes(weight: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         codes of the weight's shape, and α of shape (out,).
+
+    Examples:
+        >>> codes, alpha = ternary_codes(torch.tensor([[0.9, -0.1, -0.8, 0.2]]))
+        >>> codes.tolist(), round(alpha.item(), 2)
+        ([[1.0, -0.0, -1.0, 0.0]], 0.85)
     """
     flat = weight.detach().flatten(1)
     delta = 0.7 * flat.abs().mean(1, keepdim=True)
@@ -76,7 +81,15 @@ def quantise_integer(weight: Tensor, per_channel: bool) -> Tensor:
 
 
 def ternary_tanh(x: Tensor, beta: float | Tensor) -> Tensor:
-    """t_β(x) = ½·tanh(β(2x - 1)) + ½·tanh(β(2x + 1)): approaches the ternary step as β grows."""
+    """t_β(x) = ½·tanh(β(2x - 1)) + ½·tanh(β(2x + 1)): approaches the ternary step as β grows.
+
+    Examples:
+        >>> x = torch.tensor([-1.0, -0.25, 0.0, 0.25, 1.0])
+        >>> [round(v, 2) for v in ternary_tanh(x, 1.0).tolist()]  # soft at the start
+        [-0.88, -0.22, 0.0, 0.22, 0.88]
+        >>> [round(v, 2) + 0 for v in ternary_tanh(x, 20.0).tolist()]  # the step at the end
+        [-1.0, 0.0, 0.0, 0.0, 1.0]
+    """
     return 0.5 * torch.tanh(beta * (2 * x - 1)) + 0.5 * torch.tanh(beta * (2 * x + 1))
 
 
@@ -103,6 +116,10 @@ def activate(x: Tensor, kind: Activations, beta: float | Tensor | None = None) -
         x: any shape.
         kind: ``relu``, ``ternary`` (sign(x)·[|x| > 0.5]) or ``binary`` (sign(x)).
         beta: steepness of the continuation; None for the hard step with its surrogate gradient.
+
+    Examples:
+        >>> activate(torch.tensor([-0.6, 0.4, 0.6]), "ternary").tolist()
+        [-1.0, 0.0, 1.0]
     """
     if kind == "relu":
         return torch.relu(x)

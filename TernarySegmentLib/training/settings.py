@@ -68,7 +68,12 @@ class Settings:
     stage: str = "fine"
 
     def changed(self, **values: Any) -> Settings:
-        """A copy with some values replaced."""
+        """A copy with some values replaced.
+
+        Examples:
+            >>> FINE.changed(steps=100).steps
+            100
+        """
         return replace(self, **values)
 
     def save(self, path: Path) -> None:
