@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CT ?=
 
-.PHONY: demo test lint panel screenshots package clean
+.PHONY: demo test lint panel screenshots package wheel sbom docs clean
 
 demo: $(VENV)/demo-installed
 ifeq ($(CT),)
@@ -36,6 +36,20 @@ package:
 	cmake --build build/extension
 	cmake --build build/extension --target package
 
+wheel: | $(VENV)/created
+	rm -rf build/lib
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+
+# what the demo's environment consists of, for hospital IT
+sbom: $(VENV)/demo-installed
+	$(BIN)/python -m pip install -q packaging
+	$(BIN)/python tools/sbom.py --extra accelerate -o build/sbom.json
+
+# warnings are errors; the site lies in build/site
+docs: $(VENV)/docs-installed
+	$(BIN)/python docs/figures.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
@@ -46,6 +60,10 @@ $(VENV)/demo-installed: pyproject.toml | $(VENV)/created
 
 $(VENV)/test-installed: pyproject.toml | $(VENV)/created
 	$(BIN)/python -m pip install -q -e ".[test,host]"
+	touch $@
+
+$(VENV)/docs-installed: pyproject.toml $(VENV)/test-installed
+	$(BIN)/python -m pip install -q -e ".[docs]"
 	touch $@
 
 $(VENV)/host-installed: $(VENV)/test-installed

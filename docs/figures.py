@@ -1,0 +1,250 @@
+"""Draw the figures of the documentation with the program's own functions: python docs/figures.py [-o FOLDER]"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from TernarySegmentLib.engine.bitplanes import pack, unpack_bits  # noqa: E402
+from TernarySegmentLib.engine.graph import Graph  # noqa: E402
+from TernarySegmentLib.engine.thresholds import STEP, BatchNorm, fold  # noqa: E402
+from TernarySegmentLib.pipeline import load_model  # noqa: E402
+
+plt.rcParams |= {
+    "svg.hashsalt": "ternary",  # the same picture gives the same file
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.constrained_layout.use": True,
+}
+PLUS, MINUS, ZERO, LINE = "#d95f02", "#1f78b4", "#eeeeee", "#555555"
+
+
+def save(name: str, folder: Path) -> None:
+    """Write the current figure as SVG."""
+    plt.savefig(folder / f"{name}.svg", metadata={"Date": None}, facecolor="white")
+    plt.close()
+
+
+def ternary_tanh(folder: Path) -> None:
+    """The activation for several β, beside the step it becomes, and its gradient."""
+    import torch
+
+    from TernarySegmentLib.training.quantise import activate
+    from TernarySegmentLib.training.quantise import ternary_tanh as tanh
+
+    x = torch.linspace(-1.6, 1.6, 641, requires_grad=True)
+    _, (left, right) = plt.subplots(1, 2, figsize=(7.5, 2.8))
+    for beta, shade in ((1, 0.25), (2, 0.45), (4, 0.65), (8, 0.85)):
+        y = tanh(x, float(beta))
+        [gradient] = torch.autograd.grad(y.sum(), x)
+        for axes, values in ((left, y), (right, gradient)):
+            axes.plot(x.detach(), values.detach(), color=plt.cm.Oranges(shade), label=f"β = {beta}")
+    left.plot(x.detach(), activate(x, "ternary").detach(), color="black", lw=1, label="step")
+    left.set(xlabel="x", ylabel="t_β(x)", title="ternary tanh", yticks=(-1, 0, 1), xticks=(-1, -0.5, 0, 0.5, 1))
+    right.set(xlabel="x", ylabel="dt_β/dx", title="its gradient", xticks=(-1, -0.5, 0, 0.5, 1))
+    left.legend(frameon=False, fontsize=8)
+    save("ternary-tanh", folder)
+
+
+def ternary_weights(folder: Path) -> None:
+    """Weights of one output channel, before and after."""
+    import torch
+
+    from TernarySegmentLib.training.quantise import ternary_codes
+
+    weight = torch.randn(1, 27 * 32, generator=torch.Generator().manual_seed(0)) * 0.05
+    codes, alpha = ternary_codes(weight)
+    delta = 0.7 * weight.abs().mean().item()
+    _, axes = plt.subplots(figsize=(5, 2.4))
+    for value, colour, text in ((-1, MINUS, "−α"), (0, "#bbbbbb", "0"), (1, PLUS, "+α")):
+        axes.hist(weight[codes == value], bins=np.linspace(-0.18, 0.18, 73), color=colour, label=f"becomes {text}")
+        axes.axvline(value * alpha.item(), color=colour if value else LINE, lw=1.5, ls="--")
+    axes.set(xlabel="full-precision weight", ylabel="count", title=f"Δ = {delta:.3f}, α = {alpha.item():.3f}")
+    axes.legend(frameon=False, fontsize=8)
+    save("ternary-weights", folder)
+
+
+def folding(folder: Path) -> None:
+    """Batch norm of an integer sum, for γ above and below zero, and the two thresholds that replace it."""
+    _, both = plt.subplots(1, 2, figsize=(7.5, 2.8), sharey=True)
+    largest, one = 30, np.ones(1)
+    for axes, gamma in zip(both, (0.9, -0.9), strict=True):
+        norm = BatchNorm(0.1 * one, 0.3 * one, one, gamma * one, 0.1 * one, 1e-5)
+        low, high, flip = (int(value[0]) for value in fold(norm, largest))
+        sums = np.arange(-largest, largest + 1)
+        stored = -sums if flip else sums  # what the engine sums up once the weights are negated
+        output = (stored >= high).astype(int) - (stored <= low)
+        y = norm(sums.astype(float), 0)
+        for value, colour in ((-1, MINUS), (0, "#999999"), (1, PLUS)):
+            axes.scatter(
+                sums[output == value], y[output == value], s=9, color=colour, label=f"{value:+d}" if value else "0"
+            )
+        for edge in (-STEP, STEP):
+            axes.axhline(edge, color=LINE, lw=0.8, ls="--")
+        rule = f"s ≥ {high} → +1,  s ≤ {low} → −1"
+        axes.set(
+            xlabel="integer sum s",
+            title=f"γ = {gamma:+.1f}: {rule}" + (" of −s" if flip else ""),
+            yticks=(-2, -0.5, 0.5, 2),
+        )
+    both[0].set_ylabel("y after batch norm")
+    both[0].legend(frameon=False, title="output")
+    save("folding", folder)
+
+
+def _cells(axes: Axes, row: float, values: np.ndarray, label: str, colours: dict[int, str], formats: str = "d") -> None:
+    axes.text(-0.4, row + 0.5, label, ha="right", va="center")
+    for column, value in enumerate(values):
+        axes.add_patch(plt.Rectangle((column, row), 0.94, 0.86, facecolor=colours[int(value)], edgecolor=LINE, lw=0.5))
+        text = {1: "+1", -1: "−1", 0: "0"}[int(value)] if formats == "signed" else str(int(value))
+        axes.text(column + 0.47, row + 0.43, text, ha="center", va="center", fontsize=8)
+
+
+TRITS, BITS = {1: PLUS, -1: MINUS, 0: ZERO}, {1: "#fdc086", 0: ZERO}
+
+
+def _blank(columns: int, rows: float, width: float) -> Axes:
+    _, axes = plt.subplots(figsize=(width, 0.34 * rows + 0.2))
+    axes.set(xlim=(-5, columns + 4.5), ylim=(rows, -0.2))
+    axes.axis("off")
+    return axes
+
+
+def bit_planes(folder: Path) -> None:
+    """Sixteen of the 64 channels of a voxel as two words."""
+    values = np.random.default_rng(3).integers(-1, 2, 16)
+    nonzero, negative = (unpack_bits(plane, 16) for plane in pack(values))
+    axes = _blank(16, 3.4, 7.5)
+    _cells(axes, 0, values, "channels", TRITS, "signed")
+    _cells(axes, 1.3, nonzero, "nonzero n", BITS)
+    _cells(axes, 2.3, negative, "negative s", BITS)
+    save("bit-planes", folder)
+
+
+def popcount(folder: Path) -> None:
+    """A dot product, worked through with bits; the count equals the sum of products or nothing is drawn."""
+    random = np.random.default_rng(5)
+    activations, weights = random.integers(-1, 2, 16), random.integers(-1, 2, 16)
+    (n_a, s_a), (n_w, s_w) = ((unpack_bits(plane, 16) for plane in pack(values)) for values in (activations, weights))
+    both = n_a & n_w
+    differ = both & (s_a ^ s_w)
+    result = int(both.sum()) - 2 * int(differ.sum())
+    if result != int(activations @ weights):
+        raise SystemExit(f"popcount gives {result}, the products {activations @ weights}")
+    axes = _blank(16, 5.9, 7.5)
+    _cells(axes, 0, activations, "activation a", TRITS, "signed")
+    _cells(axes, 1, weights, "weight w", TRITS, "signed")
+    _cells(axes, 2.3, both, "nₐ & n_w", BITS)
+    _cells(axes, 3.3, differ, "… & (sₐ ^ s_w)", BITS)
+    axes.text(16.3, 2.75, f"popcount {both.sum()}", va="center")
+    axes.text(16.3, 3.75, f"popcount {differ.sum()}", va="center")
+    axes.text(
+        8,
+        5.1,
+        f"a · w = {both.sum()} − 2 · {differ.sum()} = {result:d}".replace("-", "−"),
+        ha="center",
+        va="center",
+        fontsize=11,
+    )
+    save("popcount", folder)
+
+
+def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, colour: str, size: float = 8) -> None:
+    axes.add_patch(
+        FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.02,rounding_size=0.08", fc=colour, ec=LINE, lw=0.8)
+    )
+    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=size)
+
+
+def _arrow(axes: Axes, start: tuple[float, float], stop: tuple[float, float], **style: object) -> None:
+    axes.annotate("", stop, start, arrowprops={"arrowstyle": "->", "color": LINE, "lw": 0.9, **style})
+
+
+def architecture(folder: Path) -> None:
+    """The layers of the program; an arrow reads "uses"."""
+    _, axes = plt.subplots(figsize=(7.5, 4.2))
+    axes.set(xlim=(0, 10), ylim=(0, 5.6))
+    axes.axis("off")
+    blue, orange, green, grey = "#dceaf7", "#fde3cd", "#dff0d8", "#f2f2f2"
+    _box(axes, 0.2, 4.7, 2.8, 0.7, "TernarySegment/\nthe module of 3D Slicer", orange)
+    _box(axes, 0.2, 3.5, 2.8, 0.7, "slicer_ui\npanel, nodes, threads (qt, vtk)", orange)
+    _box(axes, 3.6, 3.5, 2.4, 0.7, "cli\ncommand line", blue)
+    _box(axes, 6.9, 3.5, 2.9, 0.7, "training\ntrain, evaluate, export (torch)", green)
+    _box(axes, 1.3, 2.6, 3.8, 0.55, "review: doubtful places, corrections", blue)
+    _box(axes, 1.3, 1.75, 3.8, 0.55, "pipeline: segment(), a generator", blue)
+    _box(axes, 1.3, 0.9, 3.8, 0.55, "imaging: reading, grids, writing (SimpleITK)", blue)
+    _box(axes, 1.3, 0.05, 3.8, 0.55, "engine: bit planes, kernels (numpy, numba)", blue)
+    _box(axes, 6.9, 0.05, 2.9, 0.55, "Resources/Models/pancreas.npz", grey)
+    _arrow(axes, (1.6, 4.7), (1.6, 4.25))
+    _arrow(axes, (1.9, 3.5), (2.6, 3.2))
+    _arrow(axes, (4.8, 3.5), (4.1, 3.2))
+    for top in (2.6, 1.75, 0.9):
+        _arrow(axes, (3.2, top), (3.2, top - 0.27))
+    _arrow(axes, (7.5, 3.5), (5.15, 1.25), connectionstyle="arc3,rad=-0.1")
+    _arrow(axes, (8.3, 3.5), (8.3, 0.65))
+    axes.text(8.4, 2.0, "writes", fontsize=7, color=LINE)
+    _arrow(axes, (5.15, 0.32), (6.85, 0.32))
+    axes.text(5.8, 0.38, "reads", fontsize=7, color=LINE)
+    save("architecture", folder)
+
+
+def network(graph: Graph, name: str, folder: Path) -> None:
+    """A shipped network, drawn from its own layer graph: height is resolution, the number is channels."""
+    colours = {"first": "#fdc086", "conv": "#dceaf7", "upsample": "#dff0d8", "concat": "#f2f2f2", "head": "#fdc086"}
+    place = {layer.name: (column, graph.scale(layer.name)) for column, layer in enumerate(graph.layers)}
+    deepest = max(scale for _, scale in place.values())
+    rows = int(np.log2(deepest))
+    _, axes = plt.subplots(figsize=(8.5, 0.75 * rows + 0.9))
+    axes.set(xlim=(-0.8, len(place)), ylim=(rows + 0.6, 0.2))
+    axes.axis("off")
+    for layer in graph.layers:
+        column, scale = place[layer.name]
+        y = float(np.log2(scale))
+        for source in layer.inputs:
+            if source in place:
+                x_from, scale_from = place[source]
+                far = column - x_from > 1 and scale_from == scale
+                bend = {"connectionstyle": "arc3,rad=-0.25"} if far else {}
+                _arrow(axes, (x_from + 0.42, float(np.log2(scale_from))), (column - 0.42, y), **bend)
+        _box(
+            axes,
+            column - 0.4,
+            y - 0.22,
+            0.8,
+            0.44,
+            f"{layer.name}\n{layer.channels}",
+            colours.get(layer.kind, ZERO),
+            5.5,
+        )
+    for row in range(1, rows + 1):
+        axes.text(-0.8, row, f"1/{2**row}", va="center", fontsize=7, color=LINE)
+    save(f"network-{name}", folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "figures")
+    folder = parser.parse_args().output
+    folder.mkdir(parents=True, exist_ok=True)
+    for draw in (ternary_tanh, ternary_weights, folding, bit_planes, popcount, architecture):
+        draw(folder)
+    for name, stage in load_model().stages.items():
+        network(stage.graph, name, folder)
+    print(*sorted(folder.glob("*.svg")), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
