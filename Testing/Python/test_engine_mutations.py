@@ -37,7 +37,7 @@ NOT_FOR_FOLD_ITSELF = {"low and high exchanged", "step at 0.4"}
 """Its comparison precedes the one and moves with the other; the suite must see them."""
 
 ONLY_FOR_FOLD_ITSELF = {"falling channels not turned", "rising channels turned too"}
-"""Without the comparison they change nothing: over sums from -n to n, turned or not, the same number lies beyond an edge."""
+"""Without the comparison they change nothing: of sums from -n to n, turned or not, as many are beyond an edge."""
 
 
 def broken(name: str, trusting: bool) -> types.ModuleType:
