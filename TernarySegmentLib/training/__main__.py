@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 from TernarySegmentLib.errors import TernarySegmentError
-from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTINGS_FILE, VALIDATION, Settings
+from TernarySegmentLib.training.folds import FOLDS
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTINGS_FILE, Settings
+from TernarySegmentLib.training.sources import FORMATS, OWN_PATTERNS, Scan, pairs
 
 DEFAULT_SOURCE = Path("data-local/btcv-native")
 """Where a checkout keeps the scans that the shipped weights were chosen on; their headers are mirrored."""
@@ -16,32 +18,40 @@ DEFAULT_PREPARED = Path("data-local/prepared-4mm")
 """Where it keeps them on the coarse grid, see the prepare command."""
 
 
+def _scans(options: argparse.Namespace, source: Path, mirrored: bool = False) -> list[Scan]:
+    """The labelled scans that the options of :func:`_source_options` describe."""
+    if options.format != "pairs":
+        return FORMATS[options.format](source)
+    image, labels = options.pattern
+    return pairs(
+        source, (image, labels), dict(options.values) if options.values else None, mirrored or options.mirrored
+    )
+
+
 def _prepare(options: argparse.Namespace) -> None:
     from TernarySegmentLib.training.data import prepare
 
-    for line in prepare(options.source, options.target, options.spacing, options.phantoms, options.mirrored):
+    for line in prepare(_scans(options, options.source), options.target, options.spacing, options.phantoms):
         print(line, flush=True)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
     saved = options.run / SETTINGS_FILE
     settings = Settings.load(saved) if saved.exists() else PRESETS[options.preset]
-    changes = {name: getattr(options, name) for name in ("steps", "seed", "start") if getattr(options, name)}
-    return settings.changed(**changes)
+    given = [name for name in ("steps", "seed", "fold", "start") if name in options]
+    return settings.changed(**{name: getattr(options, name) for name in given})
 
 
 def _train(options: argparse.Namespace) -> None:
     import torch
 
-    from TernarySegmentLib.training.data import load_cases
+    from TernarySegmentLib.training.data import divided, load_cases
     from TernarySegmentLib.training.train import Trainer
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    cases = load_cases(options.data)
-    validation = [case for case in cases if case.name in VALIDATION]
-    training = [case for case in cases if case.name not in VALIDATION]
-    trainer = Trainer(options.run, _settings(options), training, validation)
+    settings = _settings(options)
+    trainer = Trainer(options.run, settings, *divided(load_cases(options.data), settings.fold))
     stop = time.monotonic() + 60 * options.minutes
     for line in trainer.run(until=lambda: time.monotonic() > stop, compiled=not options.eager, every=options.every):
         print(line, flush=True)
@@ -65,8 +75,8 @@ def _export(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
-    from TernarySegmentLib.training.data import case_names
     from TernarySegmentLib.training.evaluate import Compared, evaluate, evaluate_sparse
+    from TernarySegmentLib.training.folds import split
     from TernarySegmentLib.training.metrics import mean_dice
 
     settings = Options(options.backend, model=options.model or DEFAULT_MODEL)
@@ -86,10 +96,11 @@ def _evaluate(options: argparse.Namespace) -> None:
         tell(evaluate_sparse(ct, mask, settings))
     source, mirrored = options.source or DEFAULT_SOURCE, options.mirrored or not options.source
     if options.source or not options.sparse:
-        present = case_names(source)
-        chosen = [name for name in present if (name in VALIDATION) == (options.split == "validation")]
+        scans = _scans(options, source, mirrored)
+        training, validation = split([scan.name for scan in scans], options.fold)
+        chosen = validation if options.split == "validation" else training
         scores = []
-        for case in evaluate(source, chosen, mirrored, settings):
+        for case in evaluate([scan for scan in scans if scan.name in chosen], settings):
             scores.append(case.score)
             tell(case)
         if scores:
@@ -107,17 +118,53 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _ablation(options: argparse.Namespace) -> None:
     import torch
 
-    from TernarySegmentLib.training.ablation import ablation
-    from TernarySegmentLib.training.data import load_cases
+    from TernarySegmentLib.training.ablation import BUDGET, ablation
+    from TernarySegmentLib.training.data import divided, load_cases
 
     if options.threads:
         torch.set_num_threads(options.threads)
     cases = [case for case in load_cases(options.data) if not case.is_phantom]
-    validation = [case for case in cases if case.name in VALIDATION]
-    training = [case for case in cases if case.name not in VALIDATION]
+    training, validation = divided(cases, BUDGET.fold)
     seeds = range(options.seeds)
     for line in ablation(training, validation, options.runs, options.report, options.steps, seeds):
         print(line, flush=True)
+
+
+def _value(text: str) -> tuple[int, int]:
+    """``5=liver`` as a label map's value and our label."""
+    value, _, label = text.partition("=")
+    if not value.isdecimal() or label not in LABELS:
+        raise argparse.ArgumentTypeError(f"{text} is not N=LABEL with one of: {', '.join(LABELS)}")
+    return int(value), LABELS.index(label)
+
+
+def _fold(text: str) -> int | None:
+    """A fold's number, or none."""
+    if text == "none":
+        return None
+    if text not in map(str, range(FOLDS)):
+        raise argparse.ArgumentTypeError(f"{text} is neither none nor one of 0 to {FOLDS - 1}")
+    return int(text)
+
+
+def _source_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--format", choices=["pairs", *FORMATS], default="pairs",
+        help="layout of the folder: as the data set of that name is downloaded, or any pairs of files (default)",
+    )  # fmt: skip
+    command.add_argument(
+        "--pattern", nargs=2, metavar=("IMAGE", "LABELS"), default=OWN_PATTERNS,
+        help="of pairs: paths with {case} in them (default {case}_ct.nii.gz {case}_labels.nii.gz)",
+    )  # fmt: skip
+    command.add_argument(
+        "--values", nargs="+", type=_value, metavar="N=LABEL",
+        help="of pairs: what the label maps' values stand for, e.g. 1=pancreas; labels not named count as not drawn "
+        f"(default: {', '.join(f'{n}={label}' for n, label in enumerate(LABELS))})",
+    )  # fmt: skip
+    command.add_argument(
+        "--mirrored", action="store_true",
+        help="of pairs: headers point front to back the wrong way (BTCV rebuilt from pictures)",
+    )  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,20 +172,26 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     prepare = commands.add_parser("prepare", help="bring labelled scans and phantoms to the working grid, once")
-    prepare.add_argument("--source", type=Path, required=True, help="folder of <case>_ct.nii.gz, <case>_labels.nii.gz")
+    prepare.add_argument("--source", type=Path, required=True, help="folder of labelled scans")
+    _source_options(prepare)
     prepare.add_argument("--target", type=Path, required=True, help="folder to write <case>.npz to")
     prepare.add_argument("--spacing", type=float, default=2.0, help="mm, isotropic (default 2)")
     prepare.add_argument("--phantoms", type=int, default=12, help="synthetic abdomens to add (default 12)")
-    prepare.add_argument("--mirrored", action="store_true", help="headers point front to back the wrong way (BTCV)")
     prepare.set_defaults(run_command=_prepare)
 
     train = commands.add_parser("train", help="train, or go on training, in a run folder")
     train.add_argument("--data", type=Path, required=True, help="folder that prepare wrote")
     train.add_argument("--run", type=Path, required=True, help="folder of this run; a checkpoint there is resumed")
     train.add_argument("--preset", choices=sorted(PRESETS), default="fine")
-    train.add_argument("--steps", type=int, help="length of the schedule")
-    train.add_argument("--seed", type=int)
-    train.add_argument("--start", help="model file whose weights to start from (fine-tuning)")
+    # what is left out keeps the value of the run or of the preset
+    train.add_argument("--steps", type=int, default=argparse.SUPPRESS, help="length of the schedule")
+    train.add_argument("--seed", type=int, default=argparse.SUPPRESS)
+    train.add_argument(
+        "--start", default=argparse.SUPPRESS, help="model file whose weights to start from (fine-tuning)"
+    )
+    train.add_argument(
+        "--fold", type=_fold, default=argparse.SUPPRESS, help="kept back as validation set: 0 to 4, or none"
+    )
     train.add_argument("--threads", type=int, default=0)
     train.add_argument("--minutes", type=float, default=1e9, help="stop after this long, to be resumed")
     train.add_argument("--every", type=int, default=500, help="steps between evaluations (default 500)")
@@ -169,9 +222,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="accuracy of a model file through the whole pipeline")
     evaluate.add_argument(
         "--source", type=Path,
-        help=f"folder of <case>_ct.nii.gz, <case>_labels.nii.gz, native grid (default {DEFAULT_SOURCE}, mirrored)",
+        help=f"folder of labelled scans, native grid (default {DEFAULT_SOURCE}, mirrored)",
     )  # fmt: skip
-    evaluate.add_argument("--mirrored", action="store_true", help="headers point front to back the wrong way (BTCV)")
+    _source_options(evaluate)
+    evaluate.add_argument(
+        "--fold", type=int, choices=range(FOLDS), default=0, help="that is the validation set (default 0)"
+    )
     evaluate.add_argument("--split", choices=["validation", "training"], default="validation")
     evaluate.add_argument("--sparse", type=Path, nargs=2, metavar=("CT", "MASK"), help="a scan outlined on some slices")
     evaluate.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import Grid, bounds, grid_over, to_grid, turned_front_to_back
+from TernarySegmentLib.imaging.grids import Grid, bounds, grid_over, to_grid
 from TernarySegmentLib.training.augment import augmented_patch
+from TernarySegmentLib.training.folds import fold_of
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, Settings
+from TernarySegmentLib.training.sources import EVERY_LABEL, Scan
 
-CT_SUFFIX, LABELS_SUFFIX = "_ct.nii.gz", "_labels.nii.gz"
 PHANTOM = "phantom"
+ALL_KNOWN = (True,) * len(LABELS)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Case:
         hu: int16.
         labels: uint8, indices into :data:`LABELS`.
         pancreas, organs: (n, 3) voxel positions that patches may be centred on.
+        known: for each label whether the annotators drew it; a voxel of label 0 may belong to any that they did not.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Case:
     labels: Tensor
     pancreas: np.ndarray
     organs: np.ndarray
+    known: tuple[bool, ...] = ALL_KNOWN
 
     @property
     def is_phantom(self) -> bool:
@@ -53,48 +58,31 @@ def labels_on_grid(labels: sitk.Image, grid: Grid) -> np.ndarray:
     return np.argmax(scores, axis=0).astype(np.uint8)
 
 
-def prepare_case(ct: sitk.Image, labels: sitk.Image, spacing: float, path: Path) -> tuple[int, ...]:
+def prepare_case(
+    ct: sitk.Image, labels: sitk.Image, spacing: float, path: Path, known: frozenset[int] = EVERY_LABEL
+) -> tuple[int, ...]:
     """Resample one scan and its labels exactly as inference does and save them; returns the grid's size (x, y, z)."""
     grid = grid_over(bounds(ct), spacing)
     hu = np.clip(np.rint(to_grid(ct, grid)), -1024, 3000).astype(np.int16)
-    np.savez_compressed(path, hu=hu, labels=labels_on_grid(labels, grid))
+    drawn = np.isin(range(len(LABELS)), sorted(known))
+    np.savez_compressed(path, hu=hu, labels=labels_on_grid(labels, grid), known=drawn)
     return grid.size
 
 
-def case_names(source: Path) -> list[str]:
-    """Names of the cases in a folder of ``<case>_ct.nii.gz`` and ``<case>_labels.nii.gz``."""
-    names = sorted(path.name.removesuffix(CT_SUFFIX) for path in source.glob(f"*{CT_SUFFIX}"))
-    if not names:
-        raise InputError(f"{source} holds no file named <case>{CT_SUFFIX}; point --source at the labelled scans.")
-    return names
-
-
-def read_labelled(source: Path, name: str, mirrored: bool) -> tuple[sitk.Image, sitk.Image]:
-    """CT (int16) and label map (uint8) of one case.
-
-    The rebuilt BTCV scans carry an identity direction although their rows run from the back to the front: read as
-    they are, every patient is a mirror image. ``mirrored`` mends that.
-    """
-    ct = sitk.ReadImage(str(source / (name + CT_SUFFIX)), sitk.sitkInt16)
-    labels = sitk.ReadImage(str(source / (name + LABELS_SUFFIX)), sitk.sitkUInt8)
-    return (turned_front_to_back(ct), turned_front_to_back(labels)) if mirrored else (ct, labels)
-
-
-def prepare(source: Path, target: Path, spacing: float, phantoms: int, mirrored: bool) -> Iterator[str]:
-    """Bring every labelled scan of a folder, and some phantoms, to the working grid; yields a line for each.
+def prepare(scans: list[Scan], target: Path, spacing: float, phantoms: int) -> Iterator[str]:
+    """Bring labelled scans and phantoms to the working grid; yields a line for each.
 
     Args:
-        source: folder of ``<case>_ct.nii.gz`` and ``<case>_labels.nii.gz`` (label values as in :data:`LABELS`).
+        scans: see :mod:`TernarySegmentLib.training.sources`.
         target: folder for ``<case>.npz``; cases already there are left alone.
         spacing: working grid, mm.
         phantoms: how many synthetic abdomens to add.
-        mirrored: the source's headers point front to back the wrong way, see :func:`read_labelled`.
     """
     target.mkdir(parents=True, exist_ok=True)
-    for name in case_names(source):
-        path = target / f"{name}.npz"
+    for scan in scans:
+        path = target / f"{scan.name}.npz"
         if not path.exists():
-            yield f"{name}: {prepare_case(*read_labelled(source, name, mirrored), spacing, path)} voxels"
+            yield f"{scan.name}: {prepare_case(*scan.read(), spacing, path, scan.known)} voxels"
     for seed in range(phantoms):
         path = target / f"{PHANTOM}{seed:03d}.npz"
         if not path.exists():
@@ -109,9 +97,10 @@ def load(path: Path) -> Case:
     """Read what :func:`prepare` wrote."""
     with np.load(path) as arrays:
         hu, labels = arrays["hu"], arrays["labels"]
+        known = tuple(arrays["known"].tolist()) if "known" in arrays else ALL_KNOWN
     return Case(
         path.stem, torch.from_numpy(hu), torch.from_numpy(labels),
-        np.argwhere(labels == PANCREAS), np.argwhere(labels > 0)[::50],
+        np.argwhere(labels == PANCREAS), np.argwhere(labels > 0)[::50], known,
     )  # fmt: skip
 
 
@@ -124,6 +113,26 @@ def load_cases(folder: Path, names: list[str] | None = None) -> list[Case]:
     return [load(path) for path in paths]
 
 
+def divided(cases: list[Case], fold: int | None) -> tuple[list[Case], list[Case]]:
+    """Cases to train on, and cases to judge by: those of one fold, or none; phantoms never judge."""
+    judges = [case for case in cases if not case.is_phantom and fold_of(case.name) == fold]
+    return [case for case in cases if case not in judges], judges
+
+
+class Batch(NamedTuple):
+    """Patches of one step.
+
+    Attributes:
+        levels: HU levels, float32 (B, 1, *patch).
+        labels: int64 (B, *patch).
+        known: bool (B, labels), which labels the annotators of each patch drew.
+    """
+
+    levels: Tensor
+    labels: Tensor
+    known: Tensor
+
+
 class PatchSampler:
     """Draws augmented training batches; the same seed and step always give the same batch."""
 
@@ -132,22 +141,21 @@ class PatchSampler:
         self.phantoms = [case for case in cases if case.is_phantom]
         self.settings = settings
 
-    def _draw(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _draw(self, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         settings = self.settings
         synthetic = self.phantoms and (not self.real or random.random() < settings.phantom_share)
         pool = self.phantoms if synthetic else self.real
         case = pool[random.integers(len(pool))]
         centres = case.pancreas if random.random() < settings.pancreas_share and len(case.pancreas) else case.organs
+        if not len(centres):  # a scan of another part of the body
+            centres = np.array(case.hu.shape)[None] // 2
         jitter = random.uniform(-1, 1, 3) * np.array(settings.patch) * 0.2
         centre = centres[random.integers(len(centres))] + jitter
-        return augmented_patch(case.hu, case.labels, centre, settings.patch, settings.spacing, random)
+        patch = augmented_patch(case.hu, case.labels, centre, settings.patch, settings.spacing, random)
+        return *patch, torch.tensor(case.known)
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of one step.
-
-        Returns:
-            HU levels, float32 (B, 1, *patch), and labels, int64 (B, *patch).
-        """
+    def batch(self, step: int) -> Batch:
+        """The batch of one step."""
         random = np.random.default_rng((self.settings.seed, step))
-        levels, labels = zip(*(self._draw(random) for _ in range(self.settings.batch)), strict=True)
-        return torch.stack(levels)[:, None], torch.stack(labels)
+        levels, labels, known = zip(*(self._draw(random) for _ in range(self.settings.batch)), strict=True)
+        return Batch(torch.stack(levels)[:, None], torch.stack(labels), torch.stack(known))

@@ -11,9 +11,9 @@ import SimpleITK as sitk
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.reading import read_ct
 from TernarySegmentLib.pipeline import Options, run, segment
-from TernarySegmentLib.training.data import read_labelled
 from TernarySegmentLib.training.metrics import Agreement, compare
 from TernarySegmentLib.training.settings import PANCREAS
+from TernarySegmentLib.training.sources import Scan
 
 FAILURE_DICE = 0.5
 """A mask that shares less than this with the expert's is listed as a failure."""
@@ -96,11 +96,11 @@ def compare_case(name: str, ct: sitk.Image, expert: sitk.Image, options: Options
     return Compared(Score(name, agreement, seconds, failure_of(agreement), sparse), ct, expert, result.mask)
 
 
-def evaluate(source: Path, names: list[str], mirrored: bool, options: Options) -> Iterator[Compared]:
-    """Score labelled scans of a folder (see :func:`TernarySegmentLib.training.data.prepare`), one by one."""
-    for name in names:
-        ct, labels = read_labelled(source, name, mirrored)
-        yield compare_case(name, ct, labels == PANCREAS, options)
+def evaluate(scans: list[Scan], options: Options) -> Iterator[Compared]:
+    """Score labelled scans (see :mod:`TernarySegmentLib.training.sources`), one by one."""
+    for scan in scans:
+        ct, labels = scan.read()
+        yield compare_case(scan.name, ct, labels == PANCREAS, options)
 
 
 def evaluate_sparse(ct_path: Path, mask_path: Path, options: Options) -> Compared:

@@ -14,11 +14,11 @@ from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.network import Network, drain
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights
 from TernarySegmentLib.engine.thresholds import BatchNorm, fold
-from TernarySegmentLib.training.data import Case
+from TernarySegmentLib.training.data import Case, divided
 from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork, unfold
 from TernarySegmentLib.training.network import fold as fold_blocks
 from TernarySegmentLib.training.quantise import integer_codes, ternary_codes
-from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, VALIDATION, Settings
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
 from TernarySegmentLib.training.train import Trainer, around_pancreas
 
 
@@ -128,7 +128,7 @@ def prove_equal(network: TernaryNetwork, stage: Stage, levels: np.ndarray) -> in
 
 
 def export_run(run: Path, cases: list[Case]) -> tuple[Stage, str]:
-    """Export the averaged network of a training run and prove it on a validation case.
+    """Export the averaged network of a training run and prove it on a validation case, if any.
 
     Args:
         run: the run's folder.
@@ -138,8 +138,8 @@ def export_run(run: Path, cases: list[Case]) -> tuple[Stage, str]:
         the stage, and a sentence on how it was made.
     """
     settings = Settings.load(run / SETTINGS_FILE)
-    training = [case for case in cases if case.name not in VALIDATION]
-    judge = next(case for case in cases if case.name in VALIDATION)
+    training, validation = divided(cases, settings.fold)
+    judge = (validation or training)[0]
     trainer = Trainer(run, settings, training, [])
     network = trainer.averaged().cpu()
     stage = export_stage(network, settings.spacing)

@@ -13,8 +13,6 @@ from TernarySegmentLib.training.quantise import Activations, Weights
 LABELS = ("background", "spleen", "right kidney", "left kidney", "gallbladder", "liver", "stomach", "aorta", "pancreas")
 PANCREAS = LABELS.index("pancreas")
 SETTINGS_FILE = "settings.json"
-VALIDATION = ("0007", "0024", "0034")
-"""Everything that is chosen is chosen on these cases; they are never trained on."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,8 @@ class Settings:
         seed: of everything random.
         start: model file that the weights start from; empty: random weights.
         stage: which of its networks.
+        fold: of the cases that judge and are not trained on, see :mod:`TernarySegmentLib.training.folds`; None trains
+            on all.
     """
 
     spacing: float = 2.0
@@ -66,6 +66,7 @@ class Settings:
     seed: int = 0
     start: str = ""
     stage: str = "fine"
+    fold: int | None = 0
 
     def changed(self, **values: Any) -> Settings:
         """A copy with some values replaced.

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.engine.graph import unet
 from TernarySegmentLib.training.augment import to_levels
-from TernarySegmentLib.training.data import Case, PatchSampler
+from TernarySegmentLib.training.data import Batch, Case, PatchSampler
 from TernarySegmentLib.training.losses import label_weights, total_loss
 from TernarySegmentLib.training.metrics import overlap
 from TernarySegmentLib.training.network import TernaryNetwork, fold, unfold
@@ -80,7 +80,7 @@ def reestimate_norms(network: TernaryNetwork, sampler: PatchSampler, batches: in
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
     for index in range(batches):
-        network(fold(sampler.batch(10_000_000 + index)[0].to(network.beta.device)))
+        network(fold(sampler.batch(10_000_000 + index).levels.to(network.beta.device)))
     for norm in norms(network):
         norm.momentum = 0.1
     network.eval()
@@ -125,6 +125,7 @@ class Trainer:
         self.folder, self.settings, self.validation = folder, settings, validation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.mixed = has_bfloat16(self.device)
+        self.partial = any(not all(case.known) for case in cases)
         self.sampler = PatchSampler(cases, settings)
         self.network = build(settings).to(self.device)
         if settings.start and not (folder / CHECKPOINT).exists():
@@ -157,11 +158,11 @@ class Trainer:
         )
         os.replace(temporary, self.folder / CHECKPOINT)
 
-    def _loss(self, levels: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, batch: Batch) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
-            scores, extra = self.network(fold(levels))
-            folded = fold(labels[:, None])
-            return total_loss(scores, extra, folded, self.weights)
+            scores, extra = self.network(fold(batch.levels))
+            folded = fold(batch.labels[:, None])
+            return total_loss(scores, extra, folded, self.weights, batch.known if self.partial else None)
 
     def _update_average(self) -> None:
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
@@ -191,7 +192,7 @@ class Trainer:
 
     def _evaluate(self) -> dict[str, float]:
         network = self.averaged()
-        values = {f"dice/{case.name}": quick_dice(network, case) for case in self.validation}
+        values = {f"dice/{case.name}": quick_dice(network, case) for case in self.validation if len(case.pancreas)}
         return {**values, "dice/mean": sum(values.values()) / max(1, len(values))}
 
     def run(self, until: Callable[[], bool] = lambda: False, compiled: bool = True, every: int = 500) -> Iterator[str]:
@@ -213,8 +214,7 @@ class Trainer:
             self.network.set_beta(beta_at(self.step, self.settings))
             for group in self.optimiser.param_groups:
                 group["lr"] = rate_at(self.step, self.settings)
-            levels, labels = (tensor.to(self.device) for tensor in self.sampler.batch(self.step))
-            loss = loss_of(levels, labels)
+            loss = loss_of(Batch(*(tensor.to(self.device) for tensor in self.sampler.batch(self.step))))
             self.optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)

@@ -96,9 +96,9 @@ def test_soft_dice_and_loss_are_best_for_the_right_answer():
 
 def test_patches_are_reproducible_and_hold_levels_and_labels():
     sampler = PatchSampler([toy_case(1)], TINY)
-    levels, labels = sampler.batch(3)
-    again, _ = PatchSampler([toy_case(1)], TINY).batch(3)
-    other, _ = sampler.batch(4)
+    levels, labels, _ = sampler.batch(3)
+    again = PatchSampler([toy_case(1)], TINY).batch(3).levels
+    other = sampler.batch(4).levels
     assert torch.equal(levels, again)
     assert not torch.equal(levels, other)
     assert levels.shape == (1, 1, 16, 16, 16)
