@@ -27,14 +27,21 @@ class InstructionSet:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def _capped(name: str, needs: str, onednn: str, aten: str, llvm: str) -> InstructionSet:
+_AVX2 = ("sse4.2", "popcnt", "avx", "avx2", "bmi", "bmi2", "fma", "f16c", "lzcnt", "movbe")
+_AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+_ICE_LAKE = (*_AVX512, "avx512vnni", "avx512vpopcntdq", "avx512bitalg", "avx512vbmi", "avx512vbmi2", "avx512ifma")
+
+
+def _capped(
+    name: str, needs: str, onednn: str, aten: str, llvm: str, features: tuple[str, ...]
+) -> InstructionSet:  # fmt: skip
     switches = {
         "ONEDNN_MAX_CPU_ISA": onednn,
         "DNNL_MAX_CPU_ISA": onednn,
         "ATEN_CPU_CAPABILITY": aten,
         "MKL_ENABLE_INSTRUCTIONS": aten.upper(),
         "NUMBA_CPU_NAME": llvm,
-        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CPU_FEATURES": ",".join(f"+{name}" for name in features),
     }
     return InstructionSet(name, frozenset(needs.split()), switches)
 
@@ -42,10 +49,9 @@ def _capped(name: str, needs: str, onednn: str, aten: str, llvm: str) -> Instruc
 AS_IS = InstructionSet("as is", frozenset())
 INSTRUCTION_SETS = (
     AS_IS,
-    # a name with fewer features than the processor's own; the empty feature list takes the name's
-    _capped("AVX2", "avx2 avx512f", "AVX2", "avx2", "haswell"),
-    _capped("AVX-512", "avx512bw avx512_vnni", "AVX512_CORE", "avx512", "skylake-avx512"),
-    _capped("AVX-512 VNNI", "avx512_vnni amx_int8", "AVX512_CORE_VNNI", "avx512", "icelake-server"),
+    _capped("AVX2", "avx2 avx512f", "AVX2", "avx2", "haswell", _AVX2),
+    _capped("AVX-512", "avx512bw avx512_vnni", "AVX512_CORE", "avx512", "skylake-avx512", _AVX512),
+    _capped("AVX-512 VNNI", "avx512_vnni amx_int8", "AVX512_CORE_VNNI", "avx512", "icelake-server", _ICE_LAKE),
 )
 
 

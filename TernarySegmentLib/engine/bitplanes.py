@@ -1,8 +1,9 @@
 """Ternary tensors as two bit planes.
 
-64 channels share a word. A value is told by two bits: *nonzero* (n) and *negative* (s, only ever set where n is).
-With both operands packed, a dot product is popcount(n) - 2·popcount(n & (sₐ ^ s_w)), n = nₐ & n_w: a zero needs no
-arithmetic and zero padding is free. Feature maps carry a border of one zero voxel on every side for that reason.
+32 channels share a word, as few as a layer of the shipped networks has: no word is half filled. A value is told by two
+bits: *nonzero* (n) and *negative* (s, only ever set where n is). With both operands packed, a dot product is
+popcount(n) - 2·popcount(n & (sₐ ^ s_w)), n = nₐ & n_w: a zero needs no arithmetic and zero padding is free. Feature
+maps carry a border of one zero voxel on every side for that reason.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WORD = 64
+WORD = 32
 """Channels per word."""
 HALO = 1
 """Zero voxels around every feature map."""
+CODES = WORD // 2
+"""Codes of two neighbouring channels in a word: bits 0 and 1 tell which are nonzero, 2 and 3 which are negative."""
+CODE_CHANNELS = np.concatenate([np.arange(first, WORD, 8) for first in (0, 2, 4, 6)])
+"""The first channel of each of a word's codes, in the order in which :func:`codes` delivers them."""
 
 
 def words(channels: int) -> int:
@@ -23,25 +28,25 @@ def words(channels: int) -> int:
 
 
 def pack_bits(bits: np.ndarray) -> np.ndarray:
-    """Booleans (..., channels) to uint64 words (..., words); channel c is bit c % 64 of word c // 64.
+    """Booleans (..., channels) to uint32 words (..., words); channel c is bit c % 32 of word c // 32.
 
     Examples:
         >>> pack_bits(np.array([True, False, True]))
-        array([5], dtype=uint64)
+        array([5], dtype=uint32)
     """
     padded = np.zeros((*bits.shape[:-1], words(bits.shape[-1]) * WORD), bool)
     padded[..., : bits.shape[-1]] = bits
-    return np.packbits(padded, axis=-1, bitorder="little").view("<u8").astype(np.uint64, copy=False)
+    return np.packbits(padded, axis=-1, bitorder="little").view("<u4").astype(np.uint32, copy=False)
 
 
 def unpack_bits(packed: np.ndarray, channels: int) -> np.ndarray:
     """The inverse of :func:`pack_bits`: uint8 0 or 1 of shape (..., channels)."""
-    octets = np.ascontiguousarray(packed).astype("<u8", copy=False).view(np.uint8)
+    octets = np.ascontiguousarray(packed).astype("<u4", copy=False).view(np.uint8)
     return np.unpackbits(octets, axis=-1, count=channels, bitorder="little")
 
 
 def pack(ternary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values in {-1, 0, +1}, channels last, to the planes (nonzero, negative), uint64 (..., words).
+    """Values in {-1, 0, +1}, channels last, to the planes (nonzero, negative), uint32 (..., words).
 
     Examples:
         >>> nonzero, negative = pack(np.array([0, 1, -1, 1]))
@@ -61,12 +66,34 @@ def unpack(nonzero: np.ndarray, negative: np.ndarray, channels: int) -> np.ndarr
     return unpack_bits(nonzero, channels).astype(np.int8) - 2 * unpack_bits(negative, channels).astype(np.int8)
 
 
+def codes(nonzero: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """Words (..., words) of both planes to the codes of their channel pairs, uint8 (..., words, 16)."""
+    n, s = nonzero.astype("<u8"), negative.astype("<u8")
+    front, back = np.uint64(0x33333333), np.uint64(0xCCCCCCCC)
+    two, four, upper = np.uint64(2), np.uint64(4), np.uint64(32)
+    nibbles = (n & front) | ((s << two) & back) | ((((n >> two) & front) | (s & back)) << upper)
+    mask = np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.stack([nibbles & mask, (nibbles >> four) & mask], -1).view(np.uint8)
+
+
+def pair_table() -> np.ndarray:
+    """int16 (16, 2): the two values of each code."""
+    code = np.arange(16)[:, None]
+    nonzero, negative = code >> np.arange(2) & 1, code >> np.arange(2, 4) & 1
+    return (nonzero * (1 - 2 * negative)).astype(np.int16)
+
+
+def product_table() -> np.ndarray:
+    """int8 (16, 16): the sum of two ternary products, for every code of values and of weights."""
+    return (pair_table() @ pair_table().T).astype(np.int8)
+
+
 @dataclass(frozen=True)
 class FeatureMap:
     """A packed ternary tensor with its zero border.
 
     Attributes:
-        nonzero, negative: uint64 (D + 2, H + 2, W + 2, words).
+        nonzero, negative: uint32 (D + 2, H + 2, W + 2, words).
         channels: how many of the words' bits are in use.
 
     Examples:
@@ -83,7 +110,7 @@ class FeatureMap:
     def zeros(shape: tuple[int, int, int], channels: int) -> FeatureMap:
         """All zero; ``shape`` is (D, H, W) without the border."""
         padded = (*(n + 2 * HALO for n in shape), words(channels))
-        return FeatureMap(np.zeros(padded, np.uint64), np.zeros(padded, np.uint64), channels)
+        return FeatureMap(np.zeros(padded, np.uint32), np.zeros(padded, np.uint32), channels)
 
     @staticmethod
     def from_ternary(ternary: np.ndarray) -> FeatureMap:
@@ -131,9 +158,9 @@ def concatenate(first: FeatureMap, second: FeatureMap) -> FeatureMap:
         joined[..., : left.shape[-1]] = left
         for index in range(right.shape[-1]):
             word = right[..., index]
-            joined[..., offset + index] |= word << np.uint64(shift)
+            joined[..., offset + index] |= word << np.uint32(shift)
             if shift and offset + index + 1 < joined.shape[-1]:
-                joined[..., offset + index + 1] |= word >> np.uint64(WORD - shift)
+                joined[..., offset + index + 1] |= word >> np.uint32(WORD - shift)
     return result
 
 

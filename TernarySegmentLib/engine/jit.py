@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba import types
-from numba.extending import intrinsic
 
 from TernarySegmentLib import __version__
+from TernarySegmentLib.engine.vectors import features
 
 WARM = "warm"
 """Name of the empty file that tells that every kernel has been compiled into a cache folder."""
@@ -37,9 +36,9 @@ def _candidates() -> list[Path]:
 
 
 def _identity() -> str:
-    """Tells this copy of the kernels from any other: versions, place and content of the files they are made from."""
-    digest = hashlib.sha256()
-    for name in ("jit.py", "kernels.py"):
+    """Tells this copy of the kernels from any other: versions, processor, place and content of the source files."""
+    digest = hashlib.sha256(" ".join(sorted(features())).encode())
+    for name in ("jit.py", "kernels.py", "vectors.py"):
         path = Path(__file__).with_name(name)
         digest.update(str(path).encode() + path.read_bytes())
     return f"kernels-{__version__}-numba-{numba.__version__}-{digest.hexdigest()[:12]}"
@@ -84,10 +83,17 @@ def warm_in_child(executable: str = sys.executable) -> subprocess.Popen[bytes]:
     return subprocess.Popen([executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def compiled(signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: compile to machine code that runs without the GIL, from the cache where there is one."""
+def compiled(signature: Any, possible: bool = True) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: compile to machine code that runs without the GIL, from the cache where there is one.
+
+    Args:
+        signature: of the function.
+        possible: whether this processor has the instructions; without, the function is left as it is, not to be called.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if not possible:
+            return function
         folder, before = cache_folder(), numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(folder or "")
         try:
@@ -96,13 +102,3 @@ def compiled(signature: Any) -> Callable[[Callable[..., Any]], Any]:
             numba.config.CACHE_DIR = before  # other users of numba in this process keep their own place
 
     return decorate
-
-
-@intrinsic
-def popcount(typing_context: Any, value: types.Integer) -> Any:
-    """Number of set bits; LLVM turns a loop of it into VPOPCNTQ, vpshufb or NEON cnt."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return value(value), generate

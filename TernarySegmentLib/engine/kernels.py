@@ -1,11 +1,7 @@
-"""The layers as numba kernels: AND, XOR and popcount on words of 64 channels, thresholds and packing fused.
+"""The layers as numba kernels, with thresholds and packing fused: no sum is ever written out.
 
-Vector lanes run over output channels: a column of the weight planes belongs to one channel, activation words are
-broadcast, and no horizontal sum is needed. Two voxels share each weight load. Accumulators are as wide as the words,
-which saves narrowing every popcount. Measured on one busy core with AVX-512 VPOPCNTDQ, 128→64 channels, in G products
-a second: two voxels 318; two voxels and three taps at once 304; one voxel and three taps 201; two voxels with 32-bit
-accumulators 279.
-
+Vector lanes run over output channels, several voxels share each load of weights, and the sums of a few voxels stay in
+registers or in the first cache. How products are summed is up to ``vectors``: looked up on AVX2, counted elsewhere.
 Same functions, same arguments and same results as in ``reference``.
 """
 
@@ -14,164 +10,272 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import float32, int8, int32, int64, types, uint8, uint64
+from numba import int8, int16, int32, int64, types, uint8, uint32
 
-from TernarySegmentLib.engine.bitplanes import FeatureMap
-from TernarySegmentLib.engine.jit import compiled, mark_warm, popcount
-from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights
+from TernarySegmentLib.engine import vectors
+from TernarySegmentLib.engine.bitplanes import CODES, WORD, FeatureMap, pair_table, product_table
+from TernarySegmentLib.engine.jit import compiled, mark_warm
+from TernarySegmentLib.engine.parameters import LABELS_TOGETHER, ConvolutionWeights, FirstWeights, HeadWeights
 from TernarySegmentLib.engine.scores import Scores
 
 NAME = "numba"
 
-_PLANE = uint64[:, :, :, ::1]
-_WEIGHTS = uint64[:, ::1]
-_THRESHOLDS = int32[::1]
+_PLANE = uint32[:, :, :, ::1]
+_CODES = uint8[:, :, :, ::1]
+
+# Voxels that share a load of weights: as many as the registers hold sums for. Measured on one busy Zen 3 core, in G
+# products a second, 128→128 and 32→32 channels: lookups for 4 voxels × 64 channels 241, 8 × 32 189, 6 × 64 218, 10 × 32
+# 195, 4 × 32 110.
+_WIDE_VOXELS, _NARROW_VOXELS, _COUNT_VOXELS, _FIRST_VOXELS, _HEAD_VOXELS = 4, 8, 4, 2, 4
+
+_look_up_wide = vectors.lookup_block(_WIDE_VOXELS, 2)
+_look_up_narrow = vectors.lookup_block(_NARROW_VOXELS, 1)
+_count = vectors.popcount_block(_COUNT_VOXELS, vectors.LANES)
+_multiply_first = vectors.multiply_block(_FIRST_VOXELS, WORD // 8, lookup=False)
+_multiply_labels = vectors.multiply_block(_HEAD_VOXELS, LABELS_TOGETHER, lookup=True)
+_multiply_label = vectors.multiply_block(_HEAD_VOXELS, 1, lookup=True)
+_threshold16, _threshold32, _decide = vectors.threshold16, vectors.threshold32, vectors.decide
+_LOOKUP_WORDS = vectors.LOOKUP_WORDS
+
+_PRODUCTS = product_table()
+_PAIRS = pair_table()
 
 
-@compiled(types.void(int64[::1], _THRESHOLDS, _THRESHOLDS, uint64[::1], uint64[::1]))
-def _threshold(sums: Any, low: Any, high: Any, nonzero: Any, negative: Any) -> None:
-    """One voxel's sums to its packed words."""
-    for word in range(nonzero.shape[0]):
-        plus = np.uint64(0)
-        minus = np.uint64(0)
-        first = word * 64
-        for bit in range(min(64, sums.shape[0] - first)):
-            channel = first + bit
-            plus |= np.uint64(sums[channel] >= high[channel]) << np.uint64(bit)
-            minus |= np.uint64(sums[channel] <= low[channel]) << np.uint64(bit)
-        nonzero[word] = plus | minus
-        negative[word] = minus
+@compiled(types.void(_PLANE, _PLANE, _CODES))
+def _expand(nonzero: Any, negative: Any, codes: Any) -> None:
+    """Words to doubled codes of channel pairs, uint8 (..., words·16), in the order of ``bitplanes.codes``."""
+    front, back = np.uint64(0x33333333), np.uint64(0xCCCCCCCC)
+    mask = np.uint64(0x1E1E1E1E1E1E1E1E)
+    left, right = nonzero.reshape(-1), negative.reshape(-1)
+    target = codes.reshape(-1).view(np.uint64)
+    for index in range(left.shape[0]):
+        n, s = np.uint64(left[index]), np.uint64(right[index])
+        upper = ((n >> np.uint64(2)) & front) | (s & back)
+        nibbles = (n & front) | ((s << np.uint64(2)) & back) | (upper << np.uint64(32))
+        target[2 * index] = (nibbles << np.uint64(1)) & mask
+        target[2 * index + 1] = (nibbles >> np.uint64(3)) & mask
 
 
-@compiled(types.void(_PLANE, _PLANE, _WEIGHTS, _WEIGHTS, _THRESHOLDS, _THRESHOLDS, _PLANE, _PLANE, *[int64] * 4))
-def _convolve(
+@compiled(
+    types.void(_CODES, uint8[::1], int8[:, ::1], int16[::1], int16[::1], _PLANE, _PLANE, *[int64] * 4),
+    possible=vectors.AVX2,
+)  # fmt: skip
+def _convolve_lookup(
+    codes: Any, weights: Any, table: Any, low: Any, high: Any, out_nonzero: Any, out_negative: Any,
+    kernel: int, stride: int, start: int, stop: int,
+) -> None:  # fmt: skip
+    """``codes`` begins with the first slice that output slice ``start`` reads."""
+    height, width = out_nonzero.shape[1] - 2, out_nonzero.shape[2] - 2
+    step = codes.shape[3]  # bytes from one voxel to the next
+    line = step * codes.shape[2]
+    plane = line * codes.shape[1]
+    run = kernel * step // CODES  # words of the taps along x, which lie side by side
+    depth = 8 * kernel * kernel * run  # bytes of weights for one output channel
+    inset = 1 - kernel // 2
+    channels = low.shape[0]
+    wide = channels // (2 * WORD) * (2 * WORD)
+    starts = np.empty(_NARROW_VOXELS, np.int64)
+    sums = np.empty(_NARROW_VOXELS * WORD, np.int16)
+    for z in range(start, stop):
+        base = codes.ctypes.data + (z - start) * stride * plane + inset * (line + step)
+        for group in range(0, channels, 2 * WORD):
+            voxels = _WIDE_VOXELS if group < wide else _NARROW_VOXELS
+            groups = 2 if group < wide else 1
+            place = weights.ctypes.data + group * depth
+            for first in range(0, height * width, voxels):
+                for voxel in range(voxels):
+                    y, x = divmod(min(first + voxel, height * width - 1), width)
+                    starts[voxel] = base + stride * (y * line + x * step)
+                sums[:] = 0
+                row = place
+                for tap in range(kernel * kernel):
+                    for word in range(0, run, _LOOKUP_WORDS):
+                        count = min(_LOOKUP_WORDS, run - word)
+                        offset = tap // kernel * plane + tap % kernel * line + word * CODES
+                        if groups == 2:
+                            _look_up_wide(
+                                starts.ctypes.data, offset, count, row, table.ctypes.data, sums.ctypes.data
+                            )  # fmt: skip
+                        else:
+                            _look_up_narrow(
+                                starts.ctypes.data, offset, count, row, table.ctypes.data, sums.ctypes.data
+                            )  # fmt: skip
+                        row += count * 8 * WORD * groups
+                for voxel in range(min(voxels, height * width - first)):
+                    y, x = divmod(first + voxel, width)
+                    for index in range(groups):
+                        channel = group + index * WORD
+                        words = _threshold16(
+                            sums.ctypes.data + 2 * WORD * (voxel * groups + index),
+                            low.ctypes.data + 2 * channel, high.ctypes.data + 2 * channel,
+                        )  # fmt: skip
+                        out_nonzero[z + 1, y + 1, x + 1, channel // WORD] = words[0]
+                        out_negative[z + 1, y + 1, x + 1, channel // WORD] = words[1]
+
+
+@compiled(
+    types.void(_PLANE, _PLANE, uint32[:, ::1], uint32[:, ::1], int32[::1], int32[::1], _PLANE, _PLANE, *[int64] * 4)
+)  # fmt: skip
+def _convolve_popcount(
     nonzero: Any, negative: Any, weights_nonzero: Any, weights_negative: Any, low: Any, high: Any,
     out_nonzero: Any, out_negative: Any, kernel: int, stride: int, start: int, stop: int,
 ) -> None:  # fmt: skip
     height, width = out_nonzero.shape[1] - 2, out_nonzero.shape[2] - 2
-    words = nonzero.shape[3]
-    channels = low.shape[0]
-    run = kernel * words  # the taps along x are one contiguous run of words
+    step = 4 * nonzero.shape[3]
+    line = step * nonzero.shape[2]
+    plane = line * nonzero.shape[1]
+    run = kernel * nonzero.shape[3]
     inset = 1 - kernel // 2
-    left = np.empty(channels, np.int64)
-    right = np.empty(channels, np.int64)
-    for z in range(start, stop):
-        for y in range(height):
-            for x in range(0, width, 2):
-                beside = min(x + 1, width - 1)
-                left[:] = 0
-                right[:] = 0
-                for tap_z in range(kernel):
-                    for tap_y in range(kernel):
-                        row = (z * stride + inset + tap_z, y * stride + inset + tap_y)
-                        row_nonzero = nonzero[row[0], row[1]].ravel()
-                        row_negative = negative[row[0], row[1]].ravel()
-                        first_row = (tap_z * kernel + tap_y) * run
-                        left_start = (x * stride + inset) * words
-                        right_start = (beside * stride + inset) * words
-                        for index in range(run):
-                            n_left = row_nonzero[left_start + index]
-                            s_left = row_negative[left_start + index]
-                            n_right = row_nonzero[right_start + index]
-                            s_right = row_negative[right_start + index]
-                            k = first_row + index
-                            for channel in range(channels):
-                                n_weight = weights_nonzero[k, channel]
-                                s_weight = weights_negative[k, channel]
-                                both = n_left & n_weight
-                                differ = both & (s_left ^ s_weight)
-                                left[channel] += np.int64(popcount(both)) - 2 * np.int64(popcount(differ))
-                                both = n_right & n_weight
-                                differ = both & (s_right ^ s_weight)
-                                right[channel] += np.int64(popcount(both)) - 2 * np.int64(popcount(differ))
-                _threshold(left, low, high, out_nonzero[z + 1, y + 1, x + 1], out_negative[z + 1, y + 1, x + 1])
-                _threshold(
-                    right, low, high, out_nonzero[z + 1, y + 1, beside + 1], out_negative[z + 1, y + 1, beside + 1]
-                )  # fmt: skip
-
-
-@compiled(
-    types.void(int8[:, :, :, ::1], float32[:, ::1], _THRESHOLDS, _THRESHOLDS, _PLANE, _PLANE, int64, int64)
-)  # fmt: skip
-def _first(
-    levels: Any, taps: Any, low: Any, high: Any, out_nonzero: Any, out_negative: Any, start: int, stop: int
-) -> None:  # fmt: skip
-    height, width = out_nonzero.shape[1] - 2, out_nonzero.shape[2] - 2
     channels = low.shape[0]
-    run = 3 * levels.shape[3]
-    sums = np.empty(channels, np.float32)  # integers below 2^22: exact, and faster to multiply than int32
-    integers = np.empty(channels, np.int64)
+    starts = np.empty(_COUNT_VOXELS, np.int64)
+    sums = np.empty(_COUNT_VOXELS * WORD, np.int32)
     for z in range(start, stop):
-        for y in range(height):
-            for x in range(width):
+        base = (z * stride + inset) * plane + inset * (line + step)
+        for first in range(0, height * width, _COUNT_VOXELS):
+            for voxel in range(_COUNT_VOXELS):
+                y, x = divmod(min(first + voxel, height * width - 1), width)
+                starts[voxel] = base + stride * (y * line + x * step)
+            for channel in range(0, channels, WORD):
+                sums[:] = 0
+                for tap in range(kernel * kernel):
+                    offset = tap // kernel * plane + tap % kernel * line
+                    place = 4 * (tap * run * channels + channel)
+                    _count(
+                        starts.ctypes.data, nonzero.ctypes.data + offset, negative.ctypes.data + offset, run,
+                        weights_nonzero.ctypes.data + place, weights_negative.ctypes.data + place, 4 * channels,
+                        sums.ctypes.data,
+                    )  # fmt: skip
+                for voxel in range(min(_COUNT_VOXELS, height * width - first)):
+                    y, x = divmod(first + voxel, width)
+                    words = _threshold32(
+                        sums.ctypes.data + 4 * WORD * voxel, low.ctypes.data + 4 * channel,
+                        high.ctypes.data + 4 * channel,
+                    )  # fmt: skip
+                    out_nonzero[z + 1, y + 1, x + 1, channel // WORD] = words[0]
+                    out_negative[z + 1, y + 1, x + 1, channel // WORD] = words[1]
+
+
+@compiled(types.void(int16[:, :, :, ::1], int16[:, :, :, ::1], int32[::1], int32[::1], _PLANE, _PLANE, int64, int64))
+def _first(
+    levels: Any, weights: Any, low: Any, high: Any, out_nonzero: Any, out_negative: Any, start: int, stop: int
+) -> None:  # fmt: skip
+    """``levels`` begins with the first slice that output slice ``start`` reads."""
+    height, width = out_nonzero.shape[1] - 2, out_nonzero.shape[2] - 2
+    step = 2 * levels.shape[3]
+    line = step * levels.shape[2]
+    plane = line * levels.shape[1]
+    pairs, channels = weights.shape[1], low.shape[0]
+    starts = np.empty(_FIRST_VOXELS, np.int64)
+    sums = np.empty(_FIRST_VOXELS * WORD, np.int32)
+    for z in range(start, stop):
+        for first in range(0, height * width, _FIRST_VOXELS):
+            for voxel in range(_FIRST_VOXELS):
+                y, x = divmod(min(first + voxel, height * width - 1), width)
+                starts[voxel] = levels.ctypes.data + (z - start) * plane + y * line + x * step
+            for channel in range(0, channels, WORD):
                 sums[:] = 0
                 for tap in range(9):
-                    row = levels[z + tap // 3, y + tap % 3].ravel()
-                    for index in range(run):
-                        level = np.float32(row[x * levels.shape[3] + index])
-                        for channel in range(channels):
-                            sums[channel] += level * taps[tap * run + index, channel]
-                for channel in range(channels):
-                    integers[channel] = np.int64(sums[channel])
-                _threshold(integers, low, high, out_nonzero[z + 1, y + 1, x + 1], out_negative[z + 1, y + 1, x + 1])
+                    place = weights[channel // WORD * 9 + tap].ctypes.data
+                    _multiply_first(
+                        starts.ctypes.data, tap // 3 * plane + tap % 3 * line, pairs, place, 0, sums.ctypes.data
+                    )
+                for voxel in range(min(_FIRST_VOXELS, height * width - first)):
+                    y, x = divmod(first + voxel, width)
+                    words = _threshold32(
+                        sums.ctypes.data + 4 * WORD * voxel, low.ctypes.data + 4 * channel,
+                        high.ctypes.data + 4 * channel,
+                    )  # fmt: skip
+                    out_nonzero[z + 1, y + 1, x + 1, channel // WORD] = words[0]
+                    out_negative[z + 1, y + 1, x + 1, channel // WORD] = words[1]
 
 
 @compiled(
-    types.void(_PLANE, _PLANE, float32[:, ::1], int32[::1], uint8[:, :, ::1], int32[:, :, ::1], *[int64] * 4)
+    types.void(_CODES, int16[::1], int32[::1], int16[:, ::1], uint8[:, :, ::1], int32[:, :, ::1], *[int64] * 3)
 )  # fmt: skip
 def _head(
-    nonzero: Any, negative: Any, matrix: Any, bias: Any, label: Any, margin: Any,
-    labels: int, target: int, start: int, stop: int,
+    codes: Any, weights: Any, bias: Any, table: Any, label: Any, margin: Any, target: int, start: int, stop: int
 ) -> None:  # fmt: skip
-    height, width = nonzero.shape[1] - 2, nonzero.shape[2] - 2
-    inputs, outputs = matrix.shape
-    sums = np.empty(outputs, np.float32)
+    """``codes`` begins with slice ``start``."""
+    height, width = codes.shape[1] - 2, codes.shape[2] - 2
+    labels, pairs = bias.shape[0] // 8, codes.shape[3]
+    starts = np.empty(_HEAD_VOXELS, np.int64)
+    part = np.empty(_HEAD_VOXELS * LABELS_TOGETHER * 8, np.int32)
+    scores = np.empty((_HEAD_VOXELS, labels * 8), np.int32)
+    winners, margins = np.empty(8, np.int32), np.empty(8, np.int32)
     for z in range(start, stop):
-        for y in range(height):
-            for x in range(width):
-                for output in range(outputs):
-                    sums[output] = np.float32(bias[output])
-                for channel in range(inputs):
-                    bit = np.uint64(channel % 64)
-                    n = (nonzero[z + 1, y + 1, x + 1, channel // 64] >> bit) & np.uint64(1)
-                    s = (negative[z + 1, y + 1, x + 1, channel // 64] >> bit) & np.uint64(1)
-                    value = np.float32(np.int64(n) - 2 * np.int64(s))
-                    for output in range(outputs):
-                        sums[output] += value * matrix[channel, output]
+        for first in range(0, height * width, _HEAD_VOXELS):
+            for voxel in range(_HEAD_VOXELS):
+                y, x = divmod(min(first + voxel, height * width - 1), width)
+                starts[voxel] = codes[z - start, y + 1, x + 1].ctypes.data
+            index = 0
+            while index < labels:
+                many = LABELS_TOGETHER if index + LABELS_TOGETHER <= labels else 1
+                part[:] = 0
+                place = weights.ctypes.data + index * pairs * 32
+                if many > 1:
+                    _multiply_labels(starts.ctypes.data, 0, pairs, place, table.ctypes.data, part.ctypes.data)
+                else:
+                    _multiply_label(starts.ctypes.data, 0, pairs, place, table.ctypes.data, part.ctypes.data)
+                for voxel in range(_HEAD_VOXELS):
+                    for output in range(many * 8):
+                        column = index * 8 + output
+                        scores[voxel, column] = part[voxel * many * 8 + output] + bias[column]
+                index += many
+            for voxel in range(min(_HEAD_VOXELS, height * width - first)):
+                y, x = divmod(first + voxel, width)
+                _decide(
+                    scores.ctypes.data + 32 * labels * voxel, labels, target, winners.ctypes.data, margins.ctypes.data
+                )
                 for block in range(8):
-                    winner = 0
-                    others = np.float32(-1e30)
-                    for index in range(labels):
-                        score = sums[index * 8 + block]
-                        if score > sums[winner * 8 + block]:
-                            winner = index
-                        if index != target and score > others:
-                            others = score
-                    place = (2 * z + block // 4, 2 * y + block // 2 % 2, 2 * x + block % 2)
-                    label[place[0], place[1], place[2]] = winner
-                    margin[place[0], place[1], place[2]] = np.int32(sums[target * 8 + block] - others)
+                    at = (2 * z + block // 4, 2 * y + block // 2 % 2, 2 * x + block % 2)
+                    label[at[0], at[1], at[2]] = winners[block]
+                    margin[at[0], at[1], at[2]] = margins[block]
 
 
 mark_warm()  # every kernel above has been compiled, or read from the cache, by now
 
 
+def _expanded(source: FeatureMap, first: int, stop: int) -> np.ndarray:
+    """Doubled codes of the bordered slices ``first`` to ``stop``, uint8 (slices, H + 2, W + 2, words·16)."""
+    nonzero, negative = source.nonzero[first:stop], source.negative[first:stop]
+    codes = np.empty((*nonzero.shape[:3], nonzero.shape[3] * CODES), np.uint8)
+    _expand(nonzero, negative, codes)
+    return codes
+
+
 def first(levels: np.ndarray, weights: FirstWeights, out: FeatureMap, rows: slice) -> None:
     """See :func:`TernarySegmentLib.engine.reference.first`."""
-    taps = weights.taps.reshape(-1, weights.taps.shape[-1])
-    _first(levels, taps, weights.low, weights.high, out.nonzero, out.negative, rows.start, rows.stop)
+    band = levels[rows.start : rows.stop + 2].astype(np.int16)
+    _first(band, weights.pairs, *weights.bounds32, out.nonzero, out.negative, rows.start, rows.stop)
+
+
+def convolve_lookup(source: FeatureMap, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
+    """:func:`convolve` by table lookups; needs AVX2."""
+    kernel, stride = weights.kernel, weights.stride
+    begin = rows.start * stride + 1 - kernel // 2
+    codes = _expanded(source, begin, begin + (rows.stop - rows.start - 1) * stride + kernel)
+    _convolve_lookup(
+        codes, weights.lookups, _PRODUCTS, *weights.bounds16, out.nonzero, out.negative,
+        kernel, stride, rows.start, rows.stop,
+    )  # fmt: skip
+
+
+def convolve_popcount(source: FeatureMap, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
+    """:func:`convolve` by population counts; runs everywhere."""
+    _convolve_popcount(
+        source.nonzero, source.negative, *weights.planes, *weights.bounds32, out.nonzero, out.negative,
+        weights.kernel, weights.stride, rows.start, rows.stop,
+    )  # fmt: skip
 
 
 def convolve(source: FeatureMap, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
     """See :func:`TernarySegmentLib.engine.reference.convolve`."""
-    _convolve(
-        source.nonzero, source.negative, weights.nonzero, weights.negative, weights.low, weights.high,
-        out.nonzero, out.negative, weights.kernel, weights.stride, rows.start, rows.stop,
-    )  # fmt: skip
+    # lookups are summed in 16 bits
+    fits = weights.largest <= np.iinfo(np.int16).max
+    (convolve_lookup if vectors.LOOKUP and fits else convolve_popcount)(source, weights, out, rows)
 
 
 def head(source: FeatureMap, weights: HeadWeights, out: Scores, rows: slice) -> None:
     """See :func:`TernarySegmentLib.engine.reference.head`."""
-    _head(
-        source.nonzero, source.negative, weights.matrix, weights.bias, out.label, out.margin,
-        weights.labels, weights.target, rows.start, rows.stop,
-    )  # fmt: skip
+    codes = _expanded(source, rows.start + 1, rows.stop + 1)
+    _head(codes, weights.pairs, weights.bias, _PAIRS, out.label, out.margin, weights.target, rows.start, rows.stop)

@@ -17,10 +17,12 @@ torch = pytest.importorskip("torch", reason="torch, the independent judge of the
 F = torch.nn.functional
 
 BACKENDS = [pytest.param(reference, id="numpy")]
+CONVOLUTIONS = [pytest.param(reference.convolve, id="numpy")]
 try:
     from TernarySegmentLib.engine import kernels
 
     BACKENDS.append(pytest.param(kernels, id="numba"))
+    CONVOLUTIONS += [pytest.param(kernels.convolve, id="numba"), pytest.param(kernels.convolve_popcount, id="popcount")]
 except ImportError:
     pass
 
@@ -36,7 +38,7 @@ def step(sums, low, high):
     return (sums >= high).astype(np.int8) - (sums <= low).astype(np.int8)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("convolve", CONVOLUTIONS)
 @settings(max_examples=150, deadline=None)
 @given(
     SHAPES,
@@ -47,7 +49,7 @@ def step(sums, low, high):
     st.integers(1, 4),
     st.integers(0, 2**32),
 )
-def test_ternary_convolution_equals_torch_convolution(backend, shape, inputs, channels, kernel, stride, cuts, seed):
+def test_ternary_convolution_equals_torch_convolution(convolve, shape, inputs, channels, kernel, stride, cuts, seed):
     random = np.random.default_rng(seed)
     x, codes = random_ternary(random, *shape, inputs), random_ternary(random, channels, inputs, *[kernel] * 3)
     low = random.integers(-6, 2, channels).astype(np.int32)
@@ -61,7 +63,7 @@ def test_ternary_convolution_equals_torch_convolution(backend, shape, inputs, ch
     out = FeatureMap.zeros(wanted.shape[:3], channels)
     weights = ConvolutionWeights.from_codes(codes, low, high, stride)
     for band in bands(wanted.shape[0], cuts):
-        backend.convolve(FeatureMap.from_ternary(x), weights, out, band)
+        convolve(FeatureMap.from_ternary(x), weights, out, band)
 
     np.testing.assert_array_equal(out.to_ternary(), wanted)
     border = np.ones(out.nonzero.shape[:3], bool)
