@@ -97,9 +97,9 @@ class FeatureMap:
         channels: how many of the words' bits are in use.
 
     Examples:
-        >>> packed = FeatureMap.from_ternary(np.ones((4, 4, 4, 64), np.int8))
+        >>> packed = FeatureMap.from_ternary(np.ones((4, 4, 4, 32), np.int8))
         >>> packed.shape, packed.nonzero.shape, packed.nbytes
-        ((4, 4, 4), (6, 6, 6, 1), 3456)
+        ((4, 4, 4), (6, 6, 6, 1), 1728)
     """
 
     nonzero: np.ndarray
@@ -147,7 +147,7 @@ def concatenate(first: FeatureMap, second: FeatureMap) -> FeatureMap:
     Examples:
         >>> joined = concatenate(FeatureMap.zeros((2, 2, 2), 32), FeatureMap.zeros((2, 2, 2), 48))
         >>> joined.channels, joined.nonzero.shape[-1]
-        (80, 2)
+        (80, 3)
     """
     result = FeatureMap.zeros(first.shape, first.channels + second.channels)
     offset, shift = divmod(first.channels, WORD)

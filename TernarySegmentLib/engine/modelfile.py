@@ -94,7 +94,7 @@ def _arrays(weights: LayerWeights) -> dict[str, np.ndarray]:
 
 
 def _bits(plane: np.ndarray, inputs: int) -> np.ndarray:
-    """Weight plane uint64 (k³·words, channels) to its used bits, uint8 (k³, channels, inputs)."""
+    """Weight plane uint32 (k³·words, channels) to its used bits, uint8 (k³, channels, inputs)."""
 
     by_word = plane.reshape(-1, words(inputs), plane.shape[1]).swapaxes(1, 2)
     return unpack_bits(by_word, inputs)
