@@ -72,7 +72,7 @@ class Options:
         region: search only inside this box (lower and upper corner in LPS, mm) instead of localising.
         model: the model file.
         python: interpreter for the child process that compiles the kernels on a computer's first run.
-        confidence: also return the probability of pancreas in every voxel.
+        confidence: also return how sure the network is of every voxel.
         mirrored: whether the file describes a mirror image, front and back exchanged, as an earlier result on the same
             scan said (:attr:`Result.mirrored`); None finds out, or takes it for none where a region is given.
     """
@@ -112,7 +112,7 @@ class Result:
         mask: uint8 image on exactly the input's grid, 1 = pancreas; all 0 when nothing was found.
         found: whether a plausible pancreas was found.
         measures: volume, HU, extent and centre of the mask; None when nothing was found.
-        confidence: 0 to 1, mean probability of pancreas inside the mask; 0 when nothing was found.
+        confidence: 0 to 1, the part of the mask that is expected to be pancreas; 0 when nothing was found.
         region: the box that was segmented finely (LPS, mm; of the scan put right where it was mirrored); None when
             nothing was found.
         seconds: time spent in each stage.
@@ -120,8 +120,8 @@ class Result:
         model: provenance and SHA-256 of the model, for reports.
         warnings: sentences about the scan that the reader of the result should know.
         mirrored: whether the file was found to describe a mirror image, front and back exchanged.
-        confidence_map: uint8 image on exactly the input's grid, the probability of pancreas in percent: 1 to 100, and 0
-            only where the network did not look closely. 50 or more exactly where the mask was before pieces were left
+        confidence_map: uint8 image on exactly the input's grid, how much the network is for pancreas, in percent: 1 to
+            100, and 0 only where it did not look closely. 50 or more exactly where the mask was before pieces were left
             out. None unless :attr:`Options.confidence` asks for it.
     """
 
@@ -345,7 +345,7 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
             confidence_map = percent_image(margin, fine.grid, scan, model.temperature)
             confidence_map.CopyInformation(ct)
         if kept.any():
-            confidence = float(np.mean(probability(margin[kept], model.temperature)))
+            confidence = float(np.mean(probability(margin[kept], model.temperature, model.bias)))
             mask = to_image(np.where((margin > 0) & ~kept, np.float32(-1), margin), fine.grid, scan)
             mask.CopyInformation(ct)
             yield clock.at("Measuring", RESTORED)

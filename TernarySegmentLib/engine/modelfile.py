@@ -58,8 +58,8 @@ class Model:
         target: index of the label to segment.
         provenance: where the weights come from: name, version, data, settings, commands.
         sha256: digest of the file's contents; empty before it is saved.
-        temperature: what the fine stage's margins are divided by before they are read as log-odds (calibration); 1
-            reads them as they are.
+        temperature, bias: calibration of the fine stage: (margin - bias) / temperature are log-odds, so that a voxel
+            is as likely pancreas as not where the margin is ``bias``; 1 and 0 read the margins as they are.
     """
 
     stages: Mapping[str, Stage]
@@ -68,6 +68,7 @@ class Model:
     provenance: Mapping[str, str] = field(default_factory=dict)
     sha256: str = ""
     temperature: float = 1.0
+    bias: float = 0.0
 
     def parameters(self, stage: str) -> int:
         """Number of trained weights in a stage's convolutions and head."""
@@ -135,7 +136,7 @@ def save(model: Model, path: str | Path) -> str:
         "labels": list(model.labels),
         "target": model.target,
         "provenance": dict(model.provenance),
-        "temperature": model.temperature,
+        "calibration": {"temperature": model.temperature, "bias": model.bias},
         "stages": {
             name: {"spacing": stage.spacing, "window": list(stage.window), "layers": stage.graph.to_list()}
             for name, stage in model.stages.items()
@@ -209,7 +210,7 @@ def _checked(manifest: Any, arrays: dict[str, np.ndarray], path: Path, foreign: 
             if own:
                 weights[layer.name] = _weights(layer, graph.input_channels(layer), own, manifest)
         stages[stage_name] = Stage(stage["spacing"], graph, weights, tuple(stage["window"]))
-    temperature = manifest.get("temperature", 1.0)  # files from before calibration have none
     return Model(
-        stages, tuple(manifest["labels"]), manifest["target"], manifest["provenance"], manifest["sha256"], temperature
-    )
+        stages, tuple(manifest["labels"]), manifest["target"], manifest["provenance"], manifest["sha256"],
+        **manifest.get("calibration", {}),  # files from before calibration have none
+    )  # fmt: skip

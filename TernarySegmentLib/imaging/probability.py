@@ -11,25 +11,28 @@ NOT_SEARCHED = 0
 """Percent where the network did not look; where it did, the least is 1."""
 
 EVEN = 50
-"""Percent from which a voxel is more likely pancreas than not: there the margin is positive, and only there."""
+"""Percent from which the network decides for pancreas: there the margin is positive, and only there."""
 
 
-def probability(margin: np.ndarray, temperature: float) -> np.ndarray:
-    """Logistic function of the margin over the temperature (Guo et al., ICML 2017, arXiv 1706.04599, with the best
-    other label in place of all others).
+def probability(margin: np.ndarray, temperature: float, bias: float = 0.0) -> np.ndarray:
+    """Logistic function of the margin, calibrated (Platt 1999; Guo et al., ICML 2017, arXiv 1706.04599).
 
     Args:
         margin: target's score minus the best other one's, in logits; any shape.
         temperature: above 1 the network is less sure than its margins say.
+        bias: margin of a voxel that is as likely pancreas as not.
 
     Returns:
         float32, 0 to 1, same shape.
     """
-    return 0.5 + 0.5 * np.tanh(np.asarray(margin, np.float32) * np.float32(0.5 / temperature))
+    return 0.5 + 0.5 * np.tanh((np.asarray(margin, np.float32) - np.float32(bias)) * np.float32(0.5 / temperature))
 
 
 def percent(margin: np.ndarray, temperature: float) -> np.ndarray:
-    """The probability in whole percent, uint8, 1 to 100; :data:`EVEN` or more exactly where the margin is positive."""
+    """The margin in whole percent, uint8, 1 to 100; :data:`EVEN` or more exactly where it is positive.
+
+    The bias is left out on purpose, so that the percentages and the mask tell the same.
+    """
     rounded = np.rint(100 * probability(margin, temperature))
     return np.where(margin > 0, np.maximum(rounded, EVEN), np.clip(rounded, 1, EVEN - 1)).astype(np.uint8)
 

@@ -22,16 +22,17 @@ Kind = Literal[
 ]
 Point = tuple[float, float, float]
 
-RADIUS_MM = 10.0
+RADIUS_MM = 12.0
 """Of a place on the border: half the width of a pancreas, and what a look at one spot of three slice views takes in."""
 WORKING_MM = 2.0
 """Voxels are binned to about this size: the network's own."""
-POSSIBLE = 20
+POSSIBLE = 30
 """Percent from which a voxel outside the mask is looked at."""
 LEAST_ML = 0.1
 """Smaller pieces are specks, and a place with less expected error is not worth a click."""
-NECK_MM = 3.5
-"""A part that falls off when this is peeled from the surface hangs by a neck twice as wide, about a vessel's width."""
+NECK_MM = 4.0
+"""A part that falls off when this is peeled from the surface hangs by a neck less than twice as wide; the true neck of
+a pancreas is wider."""
 LEAK_ML = 0.5
 """A smaller part behind a neck is a bump."""
 
@@ -45,7 +46,7 @@ class Place:
         kind: why it is listed.
         reason: the same as a sentence for people.
         doubt: 0 to 1: volume expected to be wrong, over that of a ball of :data:`RADIUS_MM`.
-        volume_ml: what is in question: the piece, or near a thin margin what has 20 to 80 % to be pancreas.
+        volume_ml: what is in question: the piece, or near a thin margin what has 30 to 70 % for pancreas.
         radius_mm: how far around the position to look.
     """
 
@@ -180,7 +181,7 @@ def _piece(field: _Field, piece: np.ndarray, left: np.ndarray, kind: Kind, reaso
     left[piece] = 0
     return Place(
         field.point(indices[middle]), kind, reason, _doubt(expected), len(indices) * field.millilitres,
-        min(max(radius, RADIUS_MM), 3 * RADIUS_MM),
+        min(max(radius, RADIUS_MM), 2 * RADIUS_MM),
     )  # fmt: skip
 
 
