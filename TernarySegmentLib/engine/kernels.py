@@ -26,7 +26,8 @@ _CODES = uint8[:, :, :, ::1]
 # Voxels that share a load of weights: as many as the registers hold sums for. Measured on one busy Zen 3 core, in G
 # products a second, 128→128 and 32→32 channels: lookups for 4 voxels × 64 channels 241, 8 × 32 189, 6 × 64 218, 10 × 32
 # 195, 4 × 32 110.
-_WIDE_VOXELS, _NARROW_VOXELS, _COUNT_VOXELS, _FIRST_VOXELS, _HEAD_VOXELS = 4, 8, 4, 2, 4
+_WIDE_VOXELS, _NARROW_VOXELS, _FIRST_VOXELS, _HEAD_VOXELS = 4, 8, 2, 4
+_COUNT_VOXELS = vectors.COUNT_VOXELS
 
 _look_up_wide = vectors.lookup_block(_WIDE_VOXELS, 2)
 _look_up_narrow = vectors.lookup_block(_NARROW_VOXELS, 1)

@@ -47,8 +47,8 @@ _FEATURES = features()
 AVX2 = "avx2" in _FEATURES
 LOOKUP = AVX2 and "avx512vpopcntdq" not in _FEATURES
 """Whether looking products up is the faster way here."""
-LANES = 16 if "avx512f" in _FEATURES else 8
-"""32-bit lanes of a popcount vector."""
+LANES, COUNT_VOXELS = (16, 4) if "avx512f" in _FEATURES else (8, 2)
+"""32-bit lanes of a popcount vector, and voxels whose sums of 32 channels 32 registers hold beside the operands."""
 
 
 class _Writer:
@@ -179,21 +179,21 @@ def popcount_block(voxels: int, lanes: int) -> Any:
             offsets = [write.load(write.offset(starts, 8 * voxel), _I64) for voxel in range(voxels)]
             with cgutils.for_range(builder, words) as loop:
                 line, word = builder.mul(loop.index, row), builder.mul(loop.index, write.number(4))
-                weights = [
+                values = [
                     [
-                        write.load(write.offset(builder.add(plane, line), 4 * lanes * group), kind)
-                        for group in range(groups)
-                    ]
-                    for plane in (weights_nonzero, weights_negative)
-                ]
-                for voxel in range(voxels):
-                    n, s = (
-                        write.spread(write.load(builder.add(builder.add(plane, offsets[voxel]), word), _I32), lanes)
+                        write.spread(write.load(builder.add(builder.add(plane, offset), word), _I32), lanes)
                         for plane in (nonzero, negative)
+                    ]
+                    for offset in offsets
+                ]
+                for group in range(groups):
+                    n_weight, s_weight = (
+                        write.load(write.offset(builder.add(plane, line), 4 * lanes * group), kind)
+                        for plane in (weights_nonzero, weights_negative)
                     )
-                    for group in range(groups):
-                        both = builder.and_(n, weights[0][group])
-                        differ = builder.and_(both, builder.xor(s, weights[1][group]))
+                    for voxel, (n, s) in enumerate(values):
+                        both = builder.and_(n, n_weight)
+                        differ = builder.and_(both, builder.xor(s, s_weight))
                         counts = [write.call(f"llvm.ctpop.v{lanes}i32", kind, each) for each in (both, differ)]
                         write.increase(totals[voxel][group], builder.sub(counts[0], builder.shl(counts[1], one)))
             for voxel in range(voxels):
