@@ -214,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         "--runs", type=Path, default=Path("runs/ablation"), help="folder of the runs (default runs/ablation)"
     )
     ablation.add_argument("--report", type=Path, required=True, help="the Markdown file to write, its figure beside it")
-    ablation.add_argument("--steps", type=int, default=800, help="length of each run (default 800)")
+    ablation.add_argument("--steps", type=int, default=500, help="length of each run (default 500)")
     ablation.add_argument("--seeds", type=int, default=2, help="runs of each variant (default 2)")
     ablation.add_argument("--threads", type=int, default=0)
     ablation.set_defaults(run_command=_ablation)

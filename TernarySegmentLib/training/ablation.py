@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 
 from TernarySegmentLib.training.cost import Cost, cost
 from TernarySegmentLib.training.data import Case
+from TernarySegmentLib.training.runs import build
 from TernarySegmentLib.training.settings import Settings
-from TernarySegmentLib.training.train import Trainer, build
+from TernarySegmentLib.training.train import Trainer
 
 BUDGET = Settings(
-    spacing=4.0, widths=(16, 32, 32), patch=(32, 32, 48), steps=800, pancreas_share=0.75, phantom_share=0.0
+    spacing=4.0, widths=(16, 32, 32), patch=(32, 32, 32), steps=500, pancreas_share=0.75, phantom_share=0.0
 )
-"""Everything the variants share; 0.12 s a step on one core with AVX2, so that ten runs take about 20 minutes."""
+"""What the variants share; about 0.1 s a step on an idle core with AVX2, so that ten runs take 10 to 20 minutes."""
 CURVE_POINTS = 4
 """Evaluations of a run."""
 SCAN = (80, 80, 96)

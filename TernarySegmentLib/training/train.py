@@ -17,20 +17,15 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from TernarySegmentLib.engine import modelfile
-from TernarySegmentLib.engine.graph import unet
 from TernarySegmentLib.training.augment import to_levels
 from TernarySegmentLib.training.data import Batch, Case, PatchSampler
 from TernarySegmentLib.training.losses import label_weights, total_loss
 from TernarySegmentLib.training.metrics import overlap
 from TernarySegmentLib.training.network import TernaryNetwork, fold, unfold
+from TernarySegmentLib.training.norms import norms, reestimate_norms
+from TernarySegmentLib.training.runs import CHECKPOINT, build
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
 from TernarySegmentLib.training.warmstart import start_from
-
-CHECKPOINT = "checkpoint.pt"
-
-NORM_BATCHES = 30
-"""Batches over which batch-norm statistics are re-estimated; with running averages of tiny batches the same weights
-scored near zero."""
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -42,13 +37,6 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-
-
-def build(settings: Settings) -> TernaryNetwork:
-    """An untrained network of these settings."""
-    graph = unet(settings.widths, len(LABELS))
-    auxiliary = tuple(f"dec{level}" for level in range(1, len(settings.widths) - 1))
-    return TernaryNetwork(graph, settings.weights, settings.activations, auxiliary, len(LABELS))
 
 
 def rate_at(step: int, settings: Settings) -> float:
@@ -64,26 +52,6 @@ def beta_at(step: int, settings: Settings) -> float | None:
     if settings.schedule == "step" or settings.activations == "relu" or step >= length:
         return None
     return settings.beta_start * (settings.beta_end / settings.beta_start) ** (step / length)
-
-
-def norms(network: nn.Module) -> list[nn.BatchNorm3d]:
-    """All batch-normalisation layers."""
-    return [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
-
-
-@torch.no_grad()
-def reestimate_norms(network: TernaryNetwork, sampler: PatchSampler, batches: int = NORM_BATCHES) -> None:
-    """Replace batch-norm statistics by plain averages over training batches, with the hard step."""
-    network.train()
-    network.set_beta(None)
-    for norm in norms(network):
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average
-    for index in range(batches):
-        network(fold(sampler.batch(10_000_000 + index).levels.to(network.beta.device)))
-    for norm in norms(network):
-        norm.momentum = 0.1
-    network.eval()
 
 
 def around_pancreas(case: Case, multiple: int, margin: int = 16) -> tuple[slice, ...]:

@@ -16,9 +16,11 @@ from TernarySegmentLib.training.data import PatchSampler  # noqa: E402
 from TernarySegmentLib.training.export import export_stage, prove_equal, torch_margin  # noqa: E402
 from TernarySegmentLib.training.losses import label_weights, segmentation_loss, soft_dice  # noqa: E402
 from TernarySegmentLib.training.network import QuantisedConvolution, fold, unfold  # noqa: E402
+from TernarySegmentLib.training.norms import reestimate_norms  # noqa: E402
 from TernarySegmentLib.training.quantise import activate, quantise_weight, ternary_codes, ternary_tanh  # noqa: E402
+from TernarySegmentLib.training.runs import build  # noqa: E402
 from TernarySegmentLib.training.settings import LABELS, Settings  # noqa: E402
-from TernarySegmentLib.training.train import Trainer, beta_at, build, has_bfloat16, rate_at, reestimate_norms  # noqa: E402
+from TernarySegmentLib.training.train import Trainer, beta_at, has_bfloat16, rate_at  # noqa: E402
 
 
 def test_ternary_weights_follow_the_papers_threshold_and_scale():

@@ -16,8 +16,9 @@ from TernarySegmentLib.training.ablation import FULL, VARIANTS, Outcome, Variant
 from TernarySegmentLib.training.cost import cost  # noqa: E402
 from TernarySegmentLib.training.data import PatchSampler  # noqa: E402
 from TernarySegmentLib.training.export import export_stage  # noqa: E402
+from TernarySegmentLib.training.norms import reestimate_norms  # noqa: E402
+from TernarySegmentLib.training.runs import build  # noqa: E402
 from TernarySegmentLib.training.settings import LABELS  # noqa: E402
-from TernarySegmentLib.training.train import build, reestimate_norms  # noqa: E402
 
 
 def test_variants_differ_in_quantisation_and_schedule_only():

@@ -1,0 +1,33 @@
+"""Batch-norm statistics of a finished network, averaged anew over many batches."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from TernarySegmentLib.training.data import PatchSampler
+from TernarySegmentLib.training.network import TernaryNetwork, fold
+
+NORM_BATCHES = 30
+"""Batches over which batch-norm statistics are re-estimated; with running averages of tiny batches the same weights
+scored near zero."""
+
+
+def norms(network: nn.Module) -> list[nn.BatchNorm3d]:
+    """All batch-normalisation layers."""
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
+
+
+@torch.no_grad()
+def reestimate_norms(network: TernaryNetwork, sampler: PatchSampler, batches: int = NORM_BATCHES) -> None:
+    """Replace batch-norm statistics by plain averages over training batches, with the hard step."""
+    network.train()
+    network.set_beta(None)
+    for norm in norms(network):
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    for index in range(batches):
+        network(fold(sampler.batch(10_000_000 + index).levels.to(network.beta.device)))
+    for norm in norms(network):
+        norm.momentum = 0.1
+    network.eval()

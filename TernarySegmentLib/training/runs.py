@@ -1,0 +1,43 @@
+"""Networks from settings, and from the folders of finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from TernarySegmentLib.engine.graph import unet
+from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.training.data import Case, PatchSampler
+from TernarySegmentLib.training.network import TernaryNetwork
+from TernarySegmentLib.training.norms import reestimate_norms
+from TernarySegmentLib.training.settings import LABELS, SETTINGS_FILE, Settings
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def build(settings: Settings) -> TernaryNetwork:
+    """An untrained network of these settings."""
+    graph = unet(settings.widths, len(LABELS))
+    auxiliary = tuple(f"dec{level}" for level in range(1, len(settings.widths) - 1))
+    return TernaryNetwork(graph, settings.weights, settings.activations, auxiliary, len(LABELS))
+
+
+def load_averaged(run: Path, cases: list[Case], device: torch.device) -> tuple[TernaryNetwork, Settings]:
+    """The averaged network of a run, ready to evaluate, and its settings.
+
+    Args:
+        run: the run's folder.
+        cases: those it was trained on; batch-norm statistics are taken from them.
+        device: where to.
+
+    Raises:
+        InputError: the folder holds no run that was saved.
+    """
+    if not (run / CHECKPOINT).exists() or not (run / SETTINGS_FILE).exists():
+        raise InputError(f"{run} holds no saved training run; give the folder that train wrote.")
+    settings = Settings.load(run / SETTINGS_FILE)
+    network = build(settings).to(device)
+    network.load_state_dict(torch.load(run / CHECKPOINT, map_location=device, weights_only=True)["average"])
+    reestimate_norms(network, PatchSampler(cases, settings))
+    return network.requires_grad_(False), settings
