@@ -38,7 +38,7 @@ def _prepare(options: argparse.Namespace) -> None:
 def _settings(options: argparse.Namespace) -> Settings:
     saved = options.run / SETTINGS_FILE
     settings = Settings.load(saved) if saved.exists() else PRESETS[options.preset]
-    given = [name for name in ("steps", "seed", "fold", "start") if name in options]
+    given = [name for name in ("steps", "seed", "fold", "start", "teacher") if name in options]
     return settings.changed(**{name: getattr(options, name) for name in given})
 
 
@@ -189,6 +189,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--start", default=argparse.SUPPRESS, help="model file whose weights to start from (fine-tuning)"
     )
+    train.add_argument(
+        "--teacher", metavar="RUN", default=argparse.SUPPRESS,
+        help="folder of a finished run, full precision and of any size, whose scores to learn from too",
+    )  # fmt: skip
     train.add_argument(
         "--fold", type=_fold, default=argparse.SUPPRESS, help="kept back as validation set: 0 to 4, or none"
     )

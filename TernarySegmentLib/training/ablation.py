@@ -11,10 +11,10 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from TernarySegmentLib.engine.graph import unet
 from TernarySegmentLib.training.cost import Cost, cost
 from TernarySegmentLib.training.data import Case
-from TernarySegmentLib.training.runs import build
-from TernarySegmentLib.training.settings import Settings
+from TernarySegmentLib.training.settings import LABELS, Settings
 from TernarySegmentLib.training.train import Trainer
 
 BUDGET = Settings(
@@ -133,7 +133,8 @@ def ablation(
 
 def cost_of(variant: Variant) -> Cost:
     """What the variant needs for one scan."""
-    return cost(build(variant.settings).graph, variant.settings.weights, variant.settings.activations, SCAN)
+    settings = variant.settings
+    return cost(unet(settings.widths, len(LABELS)), settings.weights, settings.activations, SCAN)
 
 
 def markdown(outcomes: list[Outcome], steps: int, names: tuple[list[str], list[str]], picture: str) -> str:

@@ -14,6 +14,7 @@ from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.network import Network, drain
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights
 from TernarySegmentLib.engine.thresholds import BatchNorm, fold
+from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.training.data import Case, divided
 from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork, unfold
 from TernarySegmentLib.training.network import fold as fold_blocks
@@ -142,6 +143,10 @@ def export_run(run: Path, cases: list[Case]) -> tuple[Stage, str]:
     judge = (validation or training)[0]
     trainer = Trainer(run, settings, training, [])
     network = trainer.averaged().cpu()
+    if not isinstance(network, TernaryNetwork):
+        raise InputError(
+            "The engine runs the 3D network only; a run on slices can be trained and judged, not exported."
+        )
     stage = export_stage(network, settings.spacing)
     box = around_pancreas(judge, stage.graph.multiple)
     agreed = prove_equal(network, stage, hu_to_levels(judge.hu[box].numpy()))

@@ -34,13 +34,17 @@ def unfold(scores: Tensor, labels: int) -> Tensor:
 class QuantisedConvolution(nn.Module):
     """Convolution with quantised weights, batch normalisation and the few-valued activation.
 
-    ``beta`` is the continuation's steepness and is read at every forward pass; None is the hard step.
+    ``beta`` is the continuation's steepness and is read at every forward pass; None is the hard step. ``flat`` kernels
+    stay within a slice.
     """
 
-    def __init__(self, layer: Layer, inputs: int, weights: Weights, activations: Activations) -> None:
+    def __init__(
+        self, layer: Layer, inputs: int, weights: Weights, activations: Activations, flat: bool = False
+    ) -> None:
         super().__init__()
         self.layer, self.weights, self.activations = layer, weights, activations
-        self.weight = nn.Parameter(torch.empty(layer.channels, inputs, *[layer.kernel] * 3))
+        kernel = (1 if flat else layer.kernel, layer.kernel, layer.kernel)
+        self.weight = nn.Parameter(torch.empty(layer.channels, inputs, *kernel))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         self.norm = nn.BatchNorm3d(layer.channels)
         self.beta: Tensor | None = None
@@ -53,7 +57,8 @@ class QuantisedConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) to (B, channels, D/stride, H/stride, W/stride)."""
-        summed = F.conv3d(x, self.quantised(), stride=self.layer.stride, padding=self.layer.kernel // 2)
+        padding = [size // 2 for size in self.weight.shape[2:]]
+        summed = F.conv3d(x, self.quantised(), stride=self.layer.stride, padding=padding)
         return activate(self.norm(summed), self.activations, self.beta)
 
 
@@ -76,7 +81,46 @@ class Head(nn.Module):
         return F.conv3d(x, quantise_integer(self.weight, per_channel=False), bias)
 
 
-class TernaryNetwork(nn.Module):
+class SegmentationNetwork(nn.Module):
+    """What training needs to know of a network: how volumes enter it and how its scores become volumes again.
+
+    Attributes:
+        blocks: convolutions by name; the last one is the head.
+        multiple: what each side of a volume must be divisible by.
+        context: voxels at each end of the z axis that are looked at but get no scores.
+    """
+
+    multiple: int
+    context: int = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict()
+        self.beta: Tensor
+        self.register_buffer("beta", torch.tensor(1.0))
+
+    def set_beta(self, beta: float | None) -> None:
+        """Reach every activation with the continuation's β; None switches all of them to the hard step."""
+        if beta is not None:
+            self.beta.fill_(beta)
+        for block in self.blocks.values():
+            if isinstance(block, QuantisedConvolution):
+                block.beta = None if beta is None else self.beta
+
+    def to_input(self, levels: Tensor) -> Tensor:
+        """HU levels in [-127, 127], (B, 1, D, H, W), as ``forward`` takes them."""
+        raise NotImplementedError
+
+    def to_targets(self, labels: Tensor) -> Tensor:
+        """Labels (B, D, H, W) arranged as the scores are, without the label axis."""
+        raise NotImplementedError
+
+    def to_scores(self, output: Tensor) -> Tensor:
+        """What ``forward`` gives as scores (B, labels, D - 2·context, H, W)."""
+        raise NotImplementedError
+
+
+class TernaryNetwork(SegmentationNetwork):
     """Executes a layer graph.
 
     Args:
@@ -96,8 +140,7 @@ class TernaryNetwork(nn.Module):
         labels: int = 9,
     ) -> None:
         super().__init__()
-        self.graph = graph
-        self.blocks = nn.ModuleDict()
+        self.graph, self.labels, self.multiple = graph, labels, graph.multiple
         for layer in graph.layers:
             inputs = graph.input_channels(layer)
             if layer.kind in ("first", "conv"):
@@ -105,16 +148,15 @@ class TernaryNetwork(nn.Module):
             elif layer.kind == "head":
                 self.blocks[layer.name] = Head(layer, inputs, weights)
         self.auxiliary = nn.ModuleDict({name: nn.Conv3d(graph[name].channels, labels, 1) for name in auxiliary})
-        self.beta: Tensor
-        self.register_buffer("beta", torch.tensor(1.0))
 
-    def set_beta(self, beta: float | None) -> None:
-        """Reach every activation with the continuation's β; None switches all of them to the hard step."""
-        if beta is not None:
-            self.beta.fill_(beta)
-        for block in self.blocks.values():
-            if isinstance(block, QuantisedConvolution):
-                block.beta = None if beta is None else self.beta
+    def to_input(self, levels: Tensor) -> Tensor:
+        return fold(levels)
+
+    def to_targets(self, labels: Tensor) -> Tensor:
+        return fold(labels[:, None])
+
+    def to_scores(self, output: Tensor) -> Tensor:
+        return unfold(output, self.labels)
 
     def forward(self, folded: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Scores of the folded volume, and those of the auxiliary heads (empty outside training).

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from TernarySegmentLib.training.data import PatchSampler
-from TernarySegmentLib.training.network import TernaryNetwork, fold
+from TernarySegmentLib.training.network import SegmentationNetwork
 
 NORM_BATCHES = 30
 """Batches over which batch-norm statistics are re-estimated; with running averages of tiny batches the same weights
@@ -19,7 +19,7 @@ def norms(network: nn.Module) -> list[nn.BatchNorm3d]:
 
 
 @torch.no_grad()
-def reestimate_norms(network: TernaryNetwork, sampler: PatchSampler, batches: int = NORM_BATCHES) -> None:
+def reestimate_norms(network: SegmentationNetwork, sampler: PatchSampler, batches: int = NORM_BATCHES) -> None:
     """Replace batch-norm statistics by plain averages over training batches, with the hard step."""
     network.train()
     network.set_beta(None)
@@ -27,7 +27,7 @@ def reestimate_norms(network: TernaryNetwork, sampler: PatchSampler, batches: in
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
     for index in range(batches):
-        network(fold(sampler.batch(10_000_000 + index).levels.to(network.beta.device)))
+        network(network.to_input(sampler.batch(10_000_000 + index).levels.to(network.beta.device)))
     for norm in norms(network):
         norm.momentum = 0.1
     network.eval()

@@ -9,21 +9,24 @@ import torch
 from TernarySegmentLib.engine.graph import unet
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.training.data import Case, PatchSampler
-from TernarySegmentLib.training.network import TernaryNetwork
+from TernarySegmentLib.training.network import SegmentationNetwork, TernaryNetwork
 from TernarySegmentLib.training.norms import reestimate_norms
 from TernarySegmentLib.training.settings import LABELS, SETTINGS_FILE, Settings
+from TernarySegmentLib.training.slices import SliceNetwork
 
 CHECKPOINT = "checkpoint.pt"
 
 
-def build(settings: Settings) -> TernaryNetwork:
+def build(settings: Settings) -> SegmentationNetwork:
     """An untrained network of these settings."""
+    if settings.architecture == "slices":
+        return SliceNetwork(settings.widths, len(LABELS), settings.weights, settings.activations)
     graph = unet(settings.widths, len(LABELS))
     auxiliary = tuple(f"dec{level}" for level in range(1, len(settings.widths) - 1))
     return TernaryNetwork(graph, settings.weights, settings.activations, auxiliary, len(LABELS))
 
 
-def load_averaged(run: Path, cases: list[Case], device: torch.device) -> tuple[TernaryNetwork, Settings]:
+def load_averaged(run: Path, cases: list[Case], device: torch.device) -> tuple[SegmentationNetwork, Settings]:
     """The averaged network of a run, ready to evaluate, and its settings.
 
     Args:

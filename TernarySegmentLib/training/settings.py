@@ -20,12 +20,14 @@ class Settings:
     """One training run.
 
     Attributes:
+        architecture: ``volume`` is the 3D network that the engine runs; ``slices`` the paper's 2.5D U-Net, which looks
+            at 15 slices to label one, for comparison in torch.
         spacing: working grid, mm.
         widths: channels at each level of the U-Net, finest first.
         weights, activations: quantisers.
         schedule: ``step`` trains with the hard step and its surrogate gradient from the start; ``continuation`` with
             the ternary tanh whose β rises from ``beta_start`` to ``beta_end``, then the hard step.
-        continuation_share: part of the run that the continuation takes.
+        continuation_share: part of the run that the continuation takes; 1 for the continuation alone, as in the paper.
         patch: training patch in voxels, (z, y, x).
         batch: patches per step.
         steps: length of the run.
@@ -39,10 +41,13 @@ class Settings:
         seed: of everything random.
         start: model file that the weights start from; empty: random weights.
         stage: which of its networks.
+        teacher: run folder of a network whose scores this one learns from too; empty: none.
+        distillation: weight of the teacher's loss.
         fold: of the cases that judge and are not trained on, see :mod:`TernarySegmentLib.training.folds`; None trains
             on all.
     """
 
+    architecture: Literal["volume", "slices"] = "volume"
     spacing: float = 2.0
     widths: tuple[int, ...] = (32, 64, 128, 128)
     weights: Weights = "ternary"
@@ -66,6 +71,8 @@ class Settings:
     seed: int = 0
     start: str = ""
     stage: str = "fine"
+    teacher: str = ""
+    distillation: float = 1.0
     fold: int | None = 0
 
     def changed(self, **values: Any) -> Settings:
@@ -103,4 +110,8 @@ COARSE = Settings(
     stage="coarse",
 )  # fmt: skip
 FINE = Settings(spacing=1.5, steps=2400, rate=1e-3, decay=0.6)
-PRESETS = {"coarse": COARSE, "fine": FINE}
+PAPER = Settings(
+    architecture="slices", widths=(32, 64, 128, 256), schedule="continuation", continuation_share=1.0, beta_start=3.0,
+    patch=(32, 96, 128),
+)  # fmt: skip
+PRESETS = {"coarse": COARSE, "fine": FINE, "paper": PAPER}

@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from TernarySegmentLib.engine import modelfile
+from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.training.augment import to_levels
 from TernarySegmentLib.training.data import Batch, Case, PatchSampler
+from TernarySegmentLib.training.distil import distillation_loss, load_teacher
 from TernarySegmentLib.training.losses import label_weights, total_loss
 from TernarySegmentLib.training.metrics import overlap
-from TernarySegmentLib.training.network import TernaryNetwork, fold, unfold
+from TernarySegmentLib.training.network import SegmentationNetwork, TernaryNetwork
 from TernarySegmentLib.training.norms import norms, reestimate_norms
 from TernarySegmentLib.training.runs import CHECKPOINT, build
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
@@ -67,11 +70,13 @@ def around_pancreas(case: Case, multiple: int, margin: int = 16) -> tuple[slice,
 
 
 @torch.no_grad()
-def quick_dice(network: TernaryNetwork, case: Case) -> float:
+def quick_dice(network: SegmentationNetwork, case: Case) -> float:
     """Dice around the true pancreas on the working grid: a cheap learning curve, no result."""
-    box = around_pancreas(case, network.graph.multiple)
+    box = around_pancreas(case, network.multiple)
     levels = to_levels(case.hu[box].float())[None, None].to(network.beta.device)
-    scores = unfold(network(fold(levels))[0], len(LABELS))
+    # beyond the box the last slice stands for its neighbours
+    levels = F.pad(levels, (0, 0, 0, 0, network.context, network.context), mode="replicate")
+    scores = network.to_scores(network(network.to_input(levels))[0])
     found, truth = scores[0].argmax(0).cpu() == PANCREAS, case.labels[box] == PANCREAS
     return overlap(found.numpy(), truth.numpy())
 
@@ -97,10 +102,13 @@ class Trainer:
         self.sampler = PatchSampler(cases, settings)
         self.network = build(settings).to(self.device)
         if settings.start and not (folder / CHECKPOINT).exists():
+            if not isinstance(self.network, TernaryNetwork):
+                raise InputError("Only the 3D network can start from a model file; leave start empty.")
             start_from(self.network, modelfile.load(settings.start).stages[settings.stage], self.sampler)
         self.average = copy.deepcopy(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.weight_decay)
         self.weights = label_weights(settings.pancreas_weight).to(self.device)
+        self.teacher = load_teacher(settings, cases, self.device) if settings.teacher else None
         self.step = 0
         self.frozen = False
         if (folder / CHECKPOINT).exists():
@@ -110,7 +118,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
+        self.step, self.frozen = state["step"], state.get("frozen", False)
 
     def save(self) -> None:
         """Write the checkpoint whole or not at all."""
@@ -121,6 +129,7 @@ class Trainer:
                 "average": self.average.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.step,
+                "frozen": self.frozen,
             },
             temporary,
         )
@@ -128,9 +137,15 @@ class Trainer:
 
     def _loss(self, batch: Batch) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
-            scores, extra = self.network(fold(batch.levels))
-            folded = fold(batch.labels[:, None])
-            return total_loss(scores, extra, folded, self.weights, batch.known if self.partial else None)
+            folded = self.network.to_input(batch.levels)
+            scores, extra = self.network(folded)
+            targets = self.network.to_targets(batch.labels)
+            loss = total_loss(scores, extra, targets, self.weights, batch.known if self.partial else None)
+            if self.teacher is not None:
+                with torch.no_grad():
+                    wanted, _ = self.teacher(folded)
+                loss = loss + self.settings.distillation * distillation_loss(scores, wanted, len(LABELS))
+            return loss
 
     def _update_average(self) -> None:
         decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
@@ -141,10 +156,14 @@ class Trainer:
     def _freeze_norms(self) -> None:
         """From here on train exactly the function that inference computes."""
         reestimate_norms(self.network, self.sampler)
-        self.network.train()
-        for norm in norms(self.network):
-            norm.eval()
         self.frozen = True
+        self._start_training()
+
+    def _start_training(self) -> None:
+        self.network.train()
+        if self.frozen:
+            for norm in norms(self.network):
+                norm.eval()
 
     def _log(self, writer: SummaryWriter, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -152,7 +171,7 @@ class Trainer:
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps({"step": self.step, **values}) + "\n")
 
-    def averaged(self) -> TernaryNetwork:
+    def averaged(self) -> SegmentationNetwork:
         """The averaged network with re-estimated batch-norm statistics, ready to evaluate or export."""
         network = copy.deepcopy(self.average)
         reestimate_norms(network, self.sampler)
@@ -174,7 +193,7 @@ class Trainer:
         loss_of = torch.compile(self._loss) if compiled else self._loss
         writer = SummaryWriter(str(self.folder))
         bar = tqdm(total=self.settings.steps, initial=self.step, unit="step", disable=None)
-        self.network.train()
+        self._start_training()
         mean_loss, started, first = 0.0, time.monotonic(), self.step
         while self.step < self.settings.steps and not until():
             if not self.frozen and self.step >= (1 - self.settings.frozen_norm) * self.settings.steps:

@@ -74,6 +74,12 @@ def test_beta_rises_and_then_gives_way_to_the_hard_step():
     assert values[50:] == [None] * 50
 
 
+def test_a_continuation_without_the_hard_step_lasts_to_the_end():
+    settings = TINY.changed(schedule="continuation", steps=100, continuation_share=1.0)
+    assert beta_at(99, settings) == pytest.approx(settings.beta_end, rel=0.03)
+    assert beta_at(99, settings.changed(schedule="step")) is None
+
+
 def test_rate_rises_stays_and_falls_to_zero():
     settings = TINY.changed(steps=1000, warmup=0.1, decay=0.3)
     rates = [rate_at(step, settings) for step in range(1001)]
@@ -118,8 +124,9 @@ def trained(tmp_path_factory):
     return trainer
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, trained):
-    settings, cases = TINY.changed(frozen_norm=0.0), [toy_case(1), toy_case(2)]
+@pytest.mark.parametrize("frozen_norm", [0.0, 0.8])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, frozen_norm):
+    settings, cases = TINY.changed(frozen_norm=frozen_norm), [toy_case(1), toy_case(2)]
     whole = Trainer(tmp_path / "whole", settings, cases, [])
     list(whole.run(compiled=False))
     first = Trainer(tmp_path / "parts", settings, cases, [])
@@ -127,7 +134,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, trained):
     assert first.step == 3
     second = Trainer(tmp_path / "parts", settings, cases, [])
     list(second.run(compiled=False))
-    for one, other in zip(whole.network.parameters(), second.network.parameters(), strict=True):
+    for one, other in zip(whole.network.state_dict().values(), second.network.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
