@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,7 @@ def stand_in(threads: int, edge: int, extent_mm: tuple[float, float, float]) -> 
 def start_up() -> Data:
     """Seconds that the kernels add to a warm start, and those that other imports take."""
     started = time.perf_counter()
-    import SimpleITK
+    import SimpleITK  # noqa: F401
 
     imaging = time.perf_counter() - started
     from TernarySegmentLib.engine.network import load_kernels
@@ -247,7 +248,7 @@ def start_up() -> Data:
         "SimpleITK": imaging,
         "kernels": time.perf_counter() - started,
         "backend": name,
-        "itk": SimpleITK.__version__,
+        "itk": version("SimpleITK"),
     }
 
 

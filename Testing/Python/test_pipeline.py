@@ -207,17 +207,28 @@ def test_a_read_only_home_costs_only_the_kernel_cache(tmp_path):
     assert done.stdout.strip() == "None numba", done.stderr
 
 
-def test_an_interpreter_that_cannot_be_started_costs_only_a_wait(tmp_path):
+@pytest.fixture
+def cold_cache(tmp_path, monkeypatch):
+    """No kernel has been compiled on this computer yet."""
     pytest.importorskip("numba", reason="numba is not installed; nothing is compiled")
-    code = (
-        "from TernarySegmentLib.phantom import make_phantom\n"
-        "from TernarySegmentLib.pipeline import Options, run, segment\n"
-        "result = run(segment(make_phantom(0, spacing=(4, 4, 4)).ct, Options('numba', python='no such program')))\n"
-        "assert result.backend == 'numba', result"
-    )
-    environment = {**os.environ, "TERNARYSEGMENT_CACHE": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    from TernarySegmentLib.engine import jit
+
+    monkeypatch.setenv("TERNARYSEGMENT_CACHE", str(tmp_path))
+    jit.cache_folder.cache_clear()
+    assert not jit.is_warm()
+    yield jit
+    jit.cache_folder.cache_clear()
+
+
+def test_on_a_first_run_a_child_compiles_and_the_progress_says_so(cold_cache):
+    stages = {progress.stage for progress in segment(make_phantom(0, spacing=(4.0, 4.0, 4.0)).ct)}
+    assert "Preparing the accelerator (only this once)" in stages
+    assert cold_cache.is_warm()
+
+
+def test_where_no_other_program_may_be_started_this_one_compiles(cold_cache):
+    # the kernels are imported already, so there is nothing to wait for
+    assert run(segment(make_phantom(0, spacing=(4.0, 4.0, 4.0)).ct, Options("numba", python="no such program"))).found
 
 
 def test_real_ct_gives_a_plausible_mask_on_its_flipped_grid(shared_data):
