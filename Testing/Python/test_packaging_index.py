@@ -27,7 +27,7 @@ SCHEMA_KEYS = {
 }  # fmt: skip
 BUNDLED = {"slicer", "qt", "ctk", "vtk", "SimpleITK", "numpy", "scipy"}
 """What Slicer brings beyond Python's own library; only this may be imported when a module is loaded."""
-NEEDS_MORE = ("engine/kernels.py", "engine/jit.py", "training/", "bench")
+NEEDS_MORE = ("engine/kernels.py", "engine/vectors.py", "engine/jit.py", "training/", "bench/")
 """The parts of the library that need numba or torch; nothing that loading the module imports."""
 NETWORK = {"urllib", "http", "socket", "ftplib", "smtplib", "ssl", "requests", "asyncio", "webbrowser"}
 
