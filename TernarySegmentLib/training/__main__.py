@@ -1,4 +1,4 @@
-"""``python -m TernarySegmentLib.training prepare|train|evaluate|ablation|export``."""
+"""``python -m TernarySegmentLib.training prepare|train|export|calibrate|evaluate|review|ablation``."""
 
 from __future__ import annotations
 
@@ -113,6 +113,55 @@ def _evaluate(options: argparse.Namespace) -> None:
     if report:
         report.write(load_model(settings.model))
         print(f"{options.report / 'report.md'} and {len(report.scores)} pictures written")
+
+
+def _judges(options: argparse.Namespace) -> list[Scan]:
+    """The labelled scans of the validation fold."""
+    from TernarySegmentLib.training.folds import split
+
+    scans = _scans(options, options.source or DEFAULT_SOURCE, options.mirrored or not options.source)
+    _, judges = split([scan.name for scan in scans], options.fold)
+    return [scan for scan in scans if scan.name in judges]
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from TernarySegmentLib.engine import modelfile
+    from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options
+    from TernarySegmentLib.training.calibration import fitted, joined, voxels_of
+
+    path = options.model or DEFAULT_MODEL
+    parts = [voxels_of(scan, Options(options.backend, model=path)) for scan in _judges(options)]
+    found = fitted(joined(part for part in parts if part is not None))
+    model = replace(modelfile.load(path), temperature=round(found.temperature, 3), bias=round(found.bias, 3))
+    digest = modelfile.save(model, path)
+    print(f"{path}: temperature {model.temperature}, bias {model.bias} logits, SHA-256 {digest}")
+
+
+def _review(options: argparse.Namespace) -> None:
+    from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
+    from TernarySegmentLib.training.calibration import Calibration, voxels_of
+    from TernarySegmentLib.training.review import Reviewed, review
+    from TernarySegmentLib.training.reviewpage import page, write_page
+
+    settings = Options(options.backend, model=options.model or DEFAULT_MODEL)
+    scans, model = _judges(options), load_model(settings.model)
+    reviewed, voxels = [], {}
+    for each in review(scans, settings):
+        if isinstance(each, Reviewed):
+            reviewed.append(each)
+        else:
+            print(each, flush=True)
+    for scan in scans:
+        part = voxels_of(scan, settings)
+        if part is not None:
+            voxels[scan.name] = part
+    command = "python -m TernarySegmentLib.training review --report docs/review.md"
+    calibration = Calibration(model.temperature, model.bias)
+    print(page(reviewed, voxels, calibration, command))
+    if options.report:
+        write_page(options.report, reviewed, voxels, calibration, command)
 
 
 def _ablation(options: argparse.Namespace) -> None:
@@ -240,6 +289,20 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--model", type=Path, help="default: the model shipped")
     evaluate.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")
     evaluate.set_defaults(run_command=_evaluate)
+
+    calibrate = commands.add_parser("calibrate", help="fit what the confidence is computed with; rewrites the file")
+    review = commands.add_parser("review", help="what doubtful places, seeds and confidence are worth")
+    for command in (calibrate, review):
+        command.add_argument(
+            "--source", type=Path, help=f"folder of labelled scans, native grid (default {DEFAULT_SOURCE}, mirrored)"
+        )
+        _source_options(command)
+        command.add_argument("--fold", type=int, choices=range(FOLDS), default=0, help="to measure on (default 0)")
+        command.add_argument("--model", type=Path, help="default: the model shipped")
+        command.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")
+    review.add_argument("--report", type=Path, metavar="MARKDOWN", help="write a page there, its figure beside it")
+    calibrate.set_defaults(run_command=_calibrate)
+    review.set_defaults(run_command=_review)
     return parser
 
 
