@@ -124,7 +124,7 @@ def _blank(columns: int, rows: float, width: float) -> Axes:
 
 
 def bit_planes(folder: Path) -> None:
-    """Sixteen of the 64 channels of a voxel as two words."""
+    """Sixteen of the 32 channels that share a word."""
     values = np.random.default_rng(3).integers(-1, 2, 16)
     nonzero, negative = (unpack_bits(plane, 16) for plane in pack(values))
     axes = _blank(16, 3.4, 7.5)
