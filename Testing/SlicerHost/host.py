@@ -127,7 +127,7 @@ class Host:
     def _install_slicer(self) -> None:
         slicer.app = pythonqt.wrap(self.qt_app)
         for name, qt_class in (
-            widgets.MRML
+            uiloader.MRML
             | {
                 "qSlicerApplication": application.qSlicerApplication,
                 "qMRMLSliceWidget": application.qMRMLSliceWidget,

@@ -63,6 +63,9 @@ class Scene:
         for name, class_name in MODULE_LOGICS.items():
             self._add_logic(name, getattr(slicer, class_name)())
         self._views()
+        crosshair = slicer.vtkMRMLCrosshairNode()
+        crosshair.SetCrosshairName("default")
+        self.mrml.AddNode(crosshair)
         slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.mrml)
         self._hierarchy = _HierarchyItems(self.mrml)
         slicer.mrmlScene = self.mrml

@@ -9,8 +9,11 @@ import pythonqt
 from PySide6.QtCore import QBuffer, QByteArray, QFile, QObject
 from PySide6.QtUiTools import QUiLoader
 from PySide6.QtWidgets import QWidget
-from widgets import CTK, MRML
+from segmenteditor import qMRMLSegmentEditorWidget
+from widgets import CTK
+from widgets import MRML as SIMPLE
 
+MRML = SIMPLE | {"qMRMLSegmentEditorWidget": qMRMLSegmentEditorWidget}
 OWN = CTK | MRML
 
 

@@ -16,7 +16,12 @@ from PySide6.QtWidgets import QWidget
 from scene import quiet_vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-_SLICE_MANAGERS = ("vtkMRMLModelSliceDisplayableManager", "vtkMRMLSegmentationsDisplayableManager2D")
+_SLICE_MANAGERS = (
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLCrosshairDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLColorLegendDisplayableManager",
+)
 _THREE_D_MANAGERS = (
     "vtkMRMLCameraDisplayableManager",
     "vtkMRMLViewDisplayableManager",
@@ -30,7 +35,7 @@ _MARKUPS = "vtkMRMLMarkupsDisplayableManager"
 class _View(QWidget):
     """Opens its render window at the first picture, so that tests without pictures pay nothing."""
 
-    HIDDEN = ("open", "shut", "stale", "picture")
+    HIDDEN = ("open", "shut", "stale", "picture", "world")
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -111,11 +116,18 @@ class _View(QWidget):
 
 
 class SliceView(_View):
-    """One slice through the scene: volumes, segmentation fill and outline, markups."""
+    """One slice through the scene: volumes, segmentation fill and outline, markups. Markups take the mouse."""
 
     def __init__(self, logic: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._logic = logic
+        self.setMouseTracking(True)
+
+    def world(self, position: QPointF) -> tuple[float, float, float]:
+        """RAS of a position in the widget."""
+        self.picture(self.size())  # the slice node has the view's size once it was drawn
+        x, y = position.x(), self.height() - 1 - position.y()
+        return self._logic.GetSliceNode().GetXYToRAS().MultiplyPoint((x, y, 0, 1))[:3]
 
     def mrmlSliceNode(self) -> Any:
         return self._logic.GetSliceNode()
@@ -152,6 +164,34 @@ class SliceView(_View):
         painter.drawText(8, 20, f"{node.GetOrientation()}  {self._logic.GetSliceOffset():.1f} mm")
         painter.end()
         return image
+
+    def mousePressEvent(self, event: Any) -> None:
+        if event.button() == Qt.MouseButton.LeftButton:
+            self._delegate("LeftButtonPressEvent", event)
+
+    def mouseMoveEvent(self, event: Any) -> None:
+        self._delegate("MouseMoveEvent", event)
+
+    def mouseReleaseEvent(self, event: Any) -> None:
+        if event.button() == Qt.MouseButton.LeftButton:
+            self._delegate("LeftButtonReleaseEvent", event)
+
+    def _delegate(self, name: str, event: Any) -> None:
+        """Give a mouse event to the displayable manager that is nearest to it, as Slicer's interactor style does."""
+        self.picture(self.size())
+        where = [int(event.position().x()), self.height() - 1 - int(event.position().y())]
+        self.interactor.SetEventInformation(*where, 0, 0, chr(0), 0, None)
+        data = slicer.vtkMRMLInteractionEventData()
+        data.SetType(getattr(vtk.vtkCommand, name))
+        data.SetDisplayPosition(where)
+        data.SetAttributesFromInteractor(self.interactor)
+        best, nearest = None, float("inf")
+        for index in range(self.group.GetDisplayableManagerCount()):
+            manager, distance = self.group.GetNthDisplayableManager(index), vtk.mutable(float("inf"))
+            if manager.CanProcessInteractionEvent(data, distance) and (best is None or distance.get() < nearest):
+                best, nearest = manager, distance.get()
+        if best is not None:
+            best.ProcessInteractionEvent(data)
 
     def wheelEvent(self, event: Any) -> None:
         """One slice per notch, as in Slicer."""
