@@ -79,10 +79,12 @@ class TernarySegmentWidget(ScriptedLoadableModuleWidget):
 
     def enter(self):
         self.entered = True
-        self.panel.open()
+        self.panel.enter()
 
     def exit(self):
         self.entered = False
+        if self.panel is not None:
+            self.panel.exit()
 
     def onSceneClosed(self, caller=None, event=None):
         if self.entered:
@@ -108,7 +110,7 @@ class TernarySegmentLogic(ScriptedLoadableModuleLogic):
         return Parameters(ScriptedLoadableModuleLogic.getParameterNode(self))
 
     def options(self, parameters):
-        """The pipeline's options as the panel's parameters say."""
+        """The pipeline's options as the panel's parameters say; with the confidence map, for the review."""
         from TernarySegmentLib.pipeline import Options
         from TernarySegmentLib.slicer_ui.region import box_of
 
@@ -117,6 +119,7 @@ class TernarySegmentLogic(ScriptedLoadableModuleLogic):
             smoothing_mm=parameters.smoothing,
             region=box_of(parameters.region) if parameters.region else None,
             python=shutil.which("PythonSlicer") or sys.executable,
+            confidence=True,
         )
 
     def steps(self, scan, options):
@@ -124,6 +127,28 @@ class TernarySegmentLogic(ScriptedLoadableModuleLogic):
         from TernarySegmentLib.pipeline import segment
 
         return segment(scan.image(), options)
+
+    def region_steps(self, scan, drawn, box, parameters, report):
+        """A function that makes the generator which segments again inside a box; call it on a background thread.
+
+        Args:
+            scan, drawn: the CT and the segment as it is.
+            box: lower and upper corner in LPS, mm.
+            parameters: the panel's.
+            report: of the result before; None when it has none.
+        """
+        from dataclasses import replace
+
+        from TernarySegmentLib.review.region import resegment
+
+        mirrored = report.mirrored if report is not None else None
+        options = replace(self.options(parameters), region=None, mirrored=mirrored)
+
+        def steps():
+            ct = scan.image()
+            return resegment(ct, drawn.part(ct).image(ct), box, options)
+
+        return steps
 
     def run(self, volume, output=None):
         """Segment a volume and wait for it.

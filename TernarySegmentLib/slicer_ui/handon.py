@@ -18,8 +18,7 @@ from TernarySegmentLib.imaging.dicomseg import Source, write_dicom_seg
 from TernarySegmentLib.imaging.surface import SURFACE_SUFFIXES, Surface, write_surface
 from TernarySegmentLib.imaging.writing import atomic_path, check_suffix, write_mask
 from TernarySegmentLib.slicer_ui import packages, statistics
-from TernarySegmentLib.slicer_ui.review import EDITED
-from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID
+from TernarySegmentLib.slicer_ui.segmentation import EDITED, SEGMENT_ID
 from TernarySegmentLib.slicer_ui.volumes import RAS_TO_LPS, matrix_of, to_numpy
 
 HIGHDICOM = "highdicom>=0.22"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from TernarySegmentLib.errors import TernarySegmentError
 from TernarySegmentLib.imaging.checks import CtSummary, check_ct
-from TernarySegmentLib.pipeline import Progress
-from TernarySegmentLib.slicer_ui.runner import Runner
-from TernarySegmentLib.slicer_ui.volumes import Scan, take_scan
+from TernarySegmentLib.slicer_ui.background import Background, once
+from TernarySegmentLib.slicer_ui.status import sentence
+from TernarySegmentLib.slicer_ui.volumes import take_scan
 
 
 class Inspection:
     """What is known about the chosen volume.
+
+    Args:
+        background: where volumes are looked at.
+        ended: called after each look.
 
     Attributes:
         text: the sentence to show, with warnings below it.
@@ -23,16 +27,11 @@ class Inspection:
         error: what went wrong while looking at it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, background: Background, ended: Callable[[], None]) -> None:
         self.text = self.why_not = ""
         self.error: BaseException | None = None
-        self._runner: Runner[CtSummary] | None = None
+        self._background, self._ended = background, ended
         self._seen: tuple[Any, ...] | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether the volume is still being looked at."""
-        return self._runner is not None
 
     @property
     def ready(self) -> bool:
@@ -47,24 +46,11 @@ class Inspection:
             seen = (volume.GetID(), voxels and voxels.GetMTime(), transform and transform.GetTransformToWorldMTime())
         if seen == self._seen:
             return False
-        if self._runner is not None:
-            self._runner.cancel()
-        self._seen, self._runner, self.error = seen, None, None
+        self._background.drop("inspection")
+        self._seen, self.error = seen, None
         self.text = self.why_not = ""
         if volume is not None:
             self._begin(volume)
-        return True
-
-    def poll(self) -> bool:
-        """Whether the look has just ended."""
-        runner = self._runner
-        if runner is None or runner.running:
-            return False
-        self._runner, self.error = None, runner.error
-        if runner.result is not None:
-            self.text, self.why_not = "\n".join((runner.result.sentence, *runner.result.warnings)), ""
-        elif runner.error is not None:
-            self.text = self.why_not = sentence(runner.error)
         return True
 
     def _begin(self, volume: Any) -> None:
@@ -74,21 +60,14 @@ class Inspection:
             self.text = self.why_not = str(error)
             return
         self.text = self.why_not = _("Looking at the volume …")
-        self._runner = Runner(lambda: _steps(scan))
-        self._runner.start()
+        look = once("Looking at the volume", lambda: check_ct(scan.image()))
+        self._background.run("inspection", look, self._done, self._failed)
 
+    def _done(self, summary: CtSummary) -> None:
+        self.text, self.why_not = "\n".join((summary.sentence, *summary.warnings)), ""
+        self._ended()
 
-def _steps(scan: Scan) -> Generator[Progress, None, CtSummary]:
-    yield Progress("Looking at the volume", 0.0, 0.0, None)
-    return check_ct(scan.image())
-
-
-def sentence(error: BaseException) -> str:
-    """What a person reads of an error."""
-    if isinstance(error, TernarySegmentError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return _("There is not enough memory for this volume; close other programs or crop it.")
-    return _("An unexpected error ({kind}) came up; the log under Advanced has the details.").format(
-        kind=type(error).__name__
-    )
+    def _failed(self, error: BaseException) -> None:
+        self.error = error
+        self.text = self.why_not = sentence(error)
+        self._ended()

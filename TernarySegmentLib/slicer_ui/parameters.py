@@ -18,6 +18,9 @@ class Parameters:
     smoothing: of the border, mm.
     threads: 0 means all cores.
     opacity, filled, outlined, show_3d: how the result is displayed.
+    show_confidence: whether the confidence map lies over the slice views.
+    box: segment again inside this box.
+    limit_hu: paint only voxels from lowest_hu to highest_hu.
     """
 
     volume: vtkMRMLScalarVolumeNode
@@ -30,3 +33,8 @@ class Parameters:
     filled: bool = True
     outlined: bool = True
     show_3d: bool = False
+    show_confidence: bool = False
+    box: vtkMRMLMarkupsROINode
+    limit_hu: bool = False
+    lowest_hu: Annotated[int, WithinRange(-1024, 3000)] = 0
+    highest_hu: Annotated[int, WithinRange(-1024, 3000)] = 180

@@ -1,4 +1,4 @@
-"""A box in the views that limits the search."""
+"""Boxes in the views: one limits the search, one says where to segment again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 
 from TernarySegmentLib.imaging.grids import Box
+from TernarySegmentLib.slicer_ui.volumes import to_numpy
 
 
 def make_region(volume: Any) -> Any:
@@ -20,6 +21,36 @@ def make_region(volume: Any) -> Any:
     region.SetCenter(*((lower + upper) / 2).tolist())
     region.SetSize(*((upper - lower) / 2).tolist())
     return region
+
+
+BOX_MM = 50.0
+"""Side of a box for segmenting again: a head or a tail of a pancreas."""
+
+
+def make_box(box: Any = None) -> Any:
+    """A box around the point that the slice views show together, to be moved and sized by hand.
+
+    Args:
+        box: a vtkMRMLMarkupsROINode to move there; None makes one.
+    """
+    if box is None:
+        box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Pancreas box")
+        box.CreateDefaultDisplayNodes()
+        box.GetDisplayNode().SetFillVisibility(False)
+        box.SetSize(BOX_MM, BOX_MM, BOX_MM)
+    box.SetCenter(*_shown_point())
+    return box
+
+
+def _shown_point() -> list[float]:
+    """Where the planes of the slice views meet, RAS, mm; each tells the position along its own normal."""
+    normals, offsets = [], []
+    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        matrix = to_numpy(node.GetSliceToRAS())
+        normals.append(matrix[:3, 2])
+        offsets.append(matrix[:3, 2] @ matrix[:3, 3])
+    point: list[float] = np.linalg.lstsq(np.array(normals), np.array(offsets), rcond=None)[0].tolist()
+    return point
 
 
 def box_of(region: Any) -> Box:

@@ -1,99 +1,182 @@
-"""The Result part of the panel: numbers, display and what can be done with a result."""
+"""The Review part of the panel: where the network is unsure, place by place."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
-import slicer
-from slicer.util import VTKObservationMixin
+from slicer.i18n import tr as _
 
-from TernarySegmentLib.slicer_ui import statistics
+from TernarySegmentLib.slicer_ui import checklist
+from TernarySegmentLib.slicer_ui.checklist import Entry
+from TernarySegmentLib.slicer_ui.navigation import go_to, hide_crosshair
+from TernarySegmentLib.slicer_ui.overlay import Overlay
+from TernarySegmentLib.slicer_ui.segmentation import CONFIDENCE
 
-EDITED = "TernarySegment.Edited"
-"""Attribute of a segmentation node whose mask was changed after it was measured."""
+NUMBER, WHAT, WHY, CHECKED = range(4)
 
 
-class Review(VTKObservationMixin):
-    """Shows one segmentation node.
+class ReviewSection:
+    """Shows the list of places of one segmentation node and goes through it.
 
     Args:
         ui: the panel's widgets by name.
     """
 
     def __init__(self, ui: Any) -> None:
-        VTKObservationMixin.__init__(self)
         self._ui = ui
         self._node: Any = None
-        ui.jumpButton.connect("clicked()", self.jump)
-        ui.copyButton.connect("clicked()", self.copy)
-        ui.tableButton.connect("clicked()", self.make_table)
+        self._entries: list[Entry] = []
+        self._at: int | None = None
+        self._filling = False
+        self._overlay = Overlay()
+        table = ui.placesTable
+        header = table.horizontalHeader()
+        for column, width in ((NUMBER, 28), (WHAT, 96), (CHECKED, 60)):
+            table.setColumnWidth(column, width)
+        header.setSectionResizeMode(WHY, qt.QHeaderView.Stretch)
+        table.connect("cellClicked(int,int)", self._on_clicked)
+        table.connect("itemChanged(QTableWidgetItem*)", self._on_changed)
+        ui.nextButton.connect("clicked()", self.next)
+        ui.previousButton.connect("clicked()", self.previous)
+        ui.checkButton.connect("clicked()", self.check)
 
     @property
-    def report(self) -> statistics.Report | None:
-        """The numbers of the node that is shown."""
-        return statistics.kept(self._node)
+    def entries(self) -> list[Entry]:
+        """The places, most doubtful first."""
+        return self._entries
 
-    def show(self, node: Any) -> None:
-        """Show a segmentation node; None empties the part."""
-        if node is not self._node:
-            self.removeObservers()
-            self._node = node
-            self._ui.segmentsTable.setSegmentationNode(node)
-            if node is not None:
-                changed = slicer.vtkSegmentation.SourceRepresentationModified
-                self.addObserver(node.GetSegmentation(), changed, self._on_edited)
-        self.refresh()
+    def show(self, node: Any, confidence_shown: bool) -> None:
+        """Show a segmentation node's places; None empties the part.
 
-    def refresh(self) -> None:
-        """Write the numbers again."""
-        ui, report = self._ui, self.report
-        ui.volumeLabel.text = f"{report.volume_ml:.1f} mL" if report else "–"
-        ui.densityLabel.text = report.density if report else "–"
-        ui.extentLabel.text = report.extent if report else "–"
-        ui.confidenceLabel.text = f"{report.confidence:.0%}" if report else "–"
-        ui.editedLabel.setVisible(self._node is not None and self._node.GetAttribute(EDITED) is not None)
-        for button in (ui.jumpButton, ui.copyButton, ui.tableButton):
-            button.enabled = report is not None
-        for widget in (ui.show3dBox, ui.filledBox, ui.outlinedBox, ui.opacitySlider):
-            widget.enabled = self._node is not None
+        Args:
+            node: the segmentation node.
+            confidence_shown: whether its confidence map lies over the slice views.
+        """
+        entries = checklist.kept(node)
+        if node is not self._node or (entries or []) != self._entries:
+            if node is not self._node:
+                self._at = None
+            self._node, self._entries = node, entries or []
+            self._fill()
+        confidence = node.GetNodeReference(CONFIDENCE) if node is not None else None
+        self._overlay.show(confidence if confidence_shown else None)
+        self._ui.confidenceBox.enabled = confidence is not None
+        self._update(entries is not None)
 
-    def display(self, parameters: Any) -> None:
-        """Display the node as the parameters say."""
-        display = self._node.GetDisplayNode() if self._node is not None else None
-        if display is None:
+    def scene_closing(self) -> None:
+        """Let go of the scene's views."""
+        self._overlay.forget()
+
+    def next(self) -> None:
+        """Go to the place after the present one."""
+        self._step(1)
+
+    def previous(self) -> None:
+        """Go to the place before the present one."""
+        self._step(-1)
+
+    def check(self) -> None:
+        """Mark the present place as checked and go to the next unchecked one; a checked one becomes unchecked."""
+        if self._at is None:
+            self.next()
             return
-        was = display.StartModify()
-        display.SetOpacity(parameters.opacity)
-        display.SetVisibility2DFill(parameters.filled)
-        display.SetVisibility2DOutline(parameters.outlined)
-        display.SetVisibility3D(parameters.show_3d)
-        display.EndModify(was)
-        if parameters.show_3d and not self._has_surface():
-            self._node.CreateClosedSurfaceRepresentation()  # 50 ms for a pancreas
-            if slicer.app.layoutManager() is not None:
-                slicer.app.layoutManager().resetThreeDViews()
+        value = not self._entries[self._at].checked
+        self._mark(self._at, value)
+        following = checklist.next_unchecked(self._entries, self._at) if value else None
+        if following is not None:
+            self._go(following)
 
-    def jump(self) -> None:
-        """Centre the slice views on the pancreas."""
-        if self.report is not None:
-            slicer.modules.markups.logic().JumpSlicesToLocation(*self.report.centre_ras, True)
+    def _step(self, by: int) -> None:
+        if self._entries:
+            first = 0 if by > 0 else len(self._entries) - 1
+            self._go(first if self._at is None else (self._at + by) % len(self._entries))
 
-    def copy(self) -> None:
-        """Put the numbers on the clipboard."""
-        if self.report is not None:
-            qt.QApplication.clipboard().setText(self.report.text)
+    def _go(self, index: int) -> None:
+        self._at = index
+        self._ui.placesTable.selectRow(index)
+        self._ui.placesTable.scrollToItem(self._ui.placesTable.item(index, NUMBER))
+        go_to(self._entries[index].position_ras)
+        self._update(True)
 
-    def make_table(self) -> None:
-        """Put the numbers into a new table node."""
-        if self.report is not None:
-            statistics.table_node(self.report)
+    def _mark(self, index: int, value: bool) -> None:
+        self._entries = checklist.checked(self._entries, index, value)
+        checklist.keep(self._entries, self._node)
+        self._filling = True
+        self._ui.placesTable.item(index, CHECKED).setCheckState(qt.Qt.Checked if value else qt.Qt.Unchecked)
+        self._filling = False
+        self._update(True)
 
-    def _has_surface(self) -> bool:
-        surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
-        return bool(self._node.GetSegmentation().ContainsRepresentation(surface))
+    def _on_clicked(self, row: int, column: int) -> None:
+        if column != CHECKED:
+            self._go(row)
 
-    def _on_edited(self, caller: Any = None, event: Any = None) -> None:
-        if self._node is not None and self.report is not None:
-            self._node.SetAttribute(EDITED, "1")
-            self.refresh()
+    def _on_changed(self, item: Any) -> None:
+        if not self._filling and item.column() == CHECKED:
+            self._mark(item.row(), item.checkState() == qt.Qt.Checked)
+
+    def _fill(self) -> None:
+        table = self._ui.placesTable
+        self._filling = True
+        table.setRowCount(len(self._entries))
+        for row, entry in enumerate(self._entries):
+            box = qt.QTableWidgetItem()
+            box.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+            box.setCheckState(qt.Qt.Checked if entry.checked else qt.Qt.Unchecked)
+            what = entry.kind[:1].upper() + entry.kind[1:]
+            cells = (
+                qt.QTableWidgetItem(str(row + 1)),
+                qt.QTableWidgetItem(what),
+                qt.QTableWidgetItem(entry.reason),
+                box,
+            )
+            for column, cell in enumerate(cells):
+                table.setItem(row, column, cell)
+        table.resizeRowsToContents()
+        self._filling = False
+        if not self._entries:
+            hide_crosshair()
+
+    def _update(self, searched: bool) -> None:
+        ui, entries = self._ui, self._entries
+        done = sum(entry.checked for entry in entries)
+        if entries:
+            text = _("{done} of {all} checked").format(done=done, all=len(entries))
+        elif self._node is None:
+            text = ""
+        else:
+            text = _("No doubtful places were found.") if searched else _("Looking for doubtful places …")
+        ui.checkedLabel.text = text
+        for button in (ui.nextButton, ui.previousButton, ui.checkButton):
+            button.enabled = bool(entries)
+        at_checked = self._at is not None and self._at < len(entries) and entries[self._at].checked
+        ui.checkButton.text = _("Not checked after all (C)") if at_checked else _("Mark as checked (C)")
+
+
+class Shortcuts:
+    """Keys of the review: N and P go on and back, C and the space bar mark as checked.
+
+    They work wherever the mouse is, as long as the panel is visible; text fields keep their letters.
+
+    Args:
+        ui: the panel's widgets by name.
+        review: what they drive.
+    """
+
+    def __init__(self, ui: Any, review: ReviewSection) -> None:
+        keys: tuple[tuple[str, Callable[[], None]], ...] = (
+            ("N", review.next), ("P", review.previous), ("C", review.check), ("Space", review.check),
+        )  # fmt: skip
+        self._shortcuts = []
+        for key, action in keys:
+            shortcut = qt.QShortcut(qt.QKeySequence(key), ui.reviewButton)
+            shortcut.setContext(qt.Qt.ApplicationShortcut)
+            shortcut.connect("activated()", action)
+            self._shortcuts.append(shortcut)
+
+    def enable(self, usable: bool, space: bool) -> None:
+        """Whether the keys work, and whether the space bar does, for which Slicer's editor has a use of its own."""
+        for shortcut in self._shortcuts[:-1]:
+            shortcut.setEnabled(usable)
+        self._shortcuts[-1].setEnabled(usable and space)

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
 from TernarySegmentLib.errors import InputError, OutputError
-from TernarySegmentLib.imaging.measure import mask_box
 from TernarySegmentLib.imaging.writing import COLOUR, TERMINOLOGY
-from TernarySegmentLib.slicer_ui.volumes import matrix_of, to_numpy
+from TernarySegmentLib.slicer_ui.parts import Part, between, part_of
+from TernarySegmentLib.slicer_ui.volumes import matrix_of
 
 SEGMENT_ID = "pancreas"
-REPORT = "TernarySegment.Report"
-"""Attribute of the segmentation node that holds the numbers, so that a saved scene brings them back."""
+REPORT, AUTOMATIC = "TernarySegment.Report", "TernarySegment.Automatic"
+PLACES, EDITED = "TernarySegment.Places", "TernarySegment.Edited"
+KEPT = (REPORT, AUTOMATIC, PLACES, EDITED)
+"""Attributes of the segmentation node, so that a saved scene brings them back: the numbers, the untouched automatic
+mask, the places worth a look and which of them are checked, and whether the mask was changed since."""
+SOURCE, CONFIDENCE = "TernarySegment.Volume", "TernarySegment.Confidence"
+"""Roles of the segmentation node's references: to the CT that was segmented, to the map of the network's confidence."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """What a confidence map's volume node holds.
+
+    Attributes:
+        voxels: vtkImageData.
+        ijk_to_ras: vtkMatrix4x4.
+    """
+
+    voxels: Any
+    ijk_to_ras: Any
+
+    def put_into(self, node: Any) -> None:
+        """Show this in a vtkMRMLScalarVolumeNode."""
+        node.SetIJKToRASMatrix(self.ijk_to_ras)
+        node.SetAndObserveImageData(self.voxels)
+
+
+def map_in(node: Any) -> Map | None:
+    """What a volume node holds; None without a node or voxels."""
+    if node is None or node.GetImageData() is None:
+        return None
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return Map(node.GetImageData(), matrix)
 
 
 @dataclass(frozen=True)
@@ -29,31 +60,39 @@ class Revert:
         node_id: the segmentation node.
         created: whether the run made the node.
         before: copy of the segment that was there; None when the run added it.
-        report: the node's report before the run; None when there was none.
+        kept: what the node had kept of the run before, by attribute name.
+        confidence: the confidence map before the run.
     """
 
     node_id: str
     created: bool
     before: Any = None
-    report: str | None = None
+    kept: Mapping[str, str] = field(default_factory=dict)
+    confidence: Map | None = None
 
     def __call__(self) -> None:
         """Undo; does nothing when the node is gone already."""
         node = slicer.mrmlScene.GetNodeByID(self.node_id)
         if node is None:
             return
+        confidence = node.GetNodeReference(CONFIDENCE)
+        if confidence is not None and self.confidence is None:
+            remove(confidence)
+        elif confidence is not None and self.confidence is not None:
+            self.confidence.put_into(confidence)
         if self.created:
-            display = node.GetDisplayNode()
-            slicer.mrmlScene.RemoveNode(node)
-            if display is not None:
-                slicer.mrmlScene.RemoveNode(display)
+            remove(node)
             return
         was = node.StartModify()
         segmentation = node.GetSegmentation()
         segmentation.RemoveSegment(SEGMENT_ID)
         if self.before is not None:
             segmentation.AddSegment(self.before, SEGMENT_ID)
-        node.RemoveAttribute(REPORT) if self.report is None else node.SetAttribute(REPORT, self.report)
+        for name in KEPT:
+            if name in self.kept:
+                node.SetAttribute(name, self.kept[name])
+            else:
+                node.RemoveAttribute(name)
         node.EndModify(was)
 
 
@@ -77,19 +116,54 @@ def write_segment(volume: Any, mask: sitk.Image, node: Any = None) -> tuple[Any,
     created = node is None
     if created:
         node = _new_node(volume)
-    revert = Revert(node.GetID(), created, _copy_of_segment(node), node.GetAttribute(REPORT))
+    kept = {name: node.GetAttribute(name) for name in KEPT if node.GetAttribute(name) is not None}
+    revert = Revert(node.GetID(), created, _copy_of_segment(node), kept, map_in(node.GetNodeReference(CONFIDENCE)))
+    part = part_of(mask)
     was = node.StartModify()
     try:
         _describe(node, volume)
-        labels = _labelmap(mask, _to_node(volume, node) @ matrix_of(volume))
-        if not slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(labels, node, SEGMENT_ID):
-            raise OutputError(f"Slicer could not write the segment to “{node.GetName()}”; choose a new segmentation.")
+        if part.empty:
+            raise OutputError("The mask is empty, so there is nothing to write.")
+        replace_voxels(volume, part, node)
+        node.SetNodeReferenceID(SOURCE, volume.GetID())
+        node.SetAttribute(AUTOMATIC, part.text())
+        node.RemoveAttribute(PLACES)
+        node.RemoveAttribute(EDITED)
     except Exception:
         revert()
         raise
     finally:
         node.EndModify(was)
     return node, revert
+
+
+def replace_voxels(volume: Any, part: Part, node: Any) -> None:
+    """Set what the segment "pancreas" covers; surfaces follow.
+
+    Args:
+        volume: on whose grid the part lies.
+        part: the new voxels; an empty one empties the segment.
+        node: vtkMRMLSegmentationNode that has the segment.
+
+    Raises:
+        OutputError: Slicer refused, or a non-linear transform lies between the two nodes.
+    """
+    labels = part.labels(between(volume, node) @ matrix_of(volume))
+    if not slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(labels, node, SEGMENT_ID):
+        raise OutputError(f"Slicer could not write the segment to “{node.GetName()}”; choose a new segmentation.")
+
+
+def volume_of(node: Any) -> Any:
+    """The volume node that a segmentation node was made on; None when it is gone."""
+    return node.GetNodeReference(SOURCE) if node is not None else None
+
+
+def remove(node: Any) -> None:
+    """Together with its display node."""
+    display = node.GetDisplayNode()
+    slicer.mrmlScene.RemoveNode(node)
+    if display is not None:
+        slicer.mrmlScene.RemoveNode(display)
 
 
 def _new_node(volume: Any) -> Any:
@@ -141,28 +215,3 @@ def _copy_of_segment(node: Any) -> Any:
     copy = slicer.vtkSegment()
     copy.DeepCopy(segment)
     return copy
-
-
-def _to_node(volume: Any, node: Any) -> np.ndarray:
-    """4×4 from the volume's own frame to the segmentation's."""
-    matrix = vtk.vtkMatrix4x4()
-    between = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes
-    if not between(volume.GetParentTransformNode(), node.GetParentTransformNode(), matrix):
-        raise OutputError(f"“{node.GetName()}” lies under a non-linear transform; choose a new segmentation.")
-    return to_numpy(matrix)
-
-
-def _labelmap(mask: sitk.Image, ijk_to_ras: np.ndarray) -> Any:
-    """The mask as vtkOrientedImageData, restricted to its bounding box: 2 MB instead of 80 for a whole CT."""
-    box = mask_box(mask)
-    if box is None:
-        raise OutputError("The mask is empty, so there is nothing to write.")
-    start, size = box
-    part = sitk.GetArrayFromImage(sitk.RegionOfInterest(mask, size, start))
-    labels = slicer.vtkOrientedImageData()
-    labels.SetExtent([bound for a, n in zip(start, size, strict=True) for bound in (a, a + n - 1)])
-    labels.GetPointData().SetScalars(numpy_to_vtk(part.ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR))
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(ijk_to_ras.ravel().tolist())
-    labels.SetGeometryFromImageToWorldMatrix(matrix)
-    return labels

@@ -29,6 +29,7 @@ class Report:
         centre_ras: a point inside the organ, RAS, mm.
         source: name of the volume.
         model: SHA-256 of the model, first 12 digits.
+        mirrored: whether the file was found to describe a mirror image; None when nobody looked.
     """
 
     volume_ml: float
@@ -39,6 +40,7 @@ class Report:
     centre_ras: tuple[float, float, float]
     source: str
     model: str
+    mirrored: bool | None = None
 
     @property
     def density(self) -> str:
@@ -72,7 +74,7 @@ def report_of(result: Result, source: str) -> Report:
     x, y, z = found.centre_lps
     return Report(
         found.volume_ml, found.mean_hu, found.sd_hu, found.extent_mm, result.confidence, (-x, -y, z), source,
-        result.model.get("sha256", "")[:12],
+        result.model.get("sha256", "")[:12], result.mirrored,
     )  # fmt: skip
 
 

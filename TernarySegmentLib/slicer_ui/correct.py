@@ -1,0 +1,237 @@
+"""The Correct part of the panel: Slicer's editor, a region again, points, what changed, back to the automatic mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from TernarySegmentLib.errors import TernarySegmentError
+from TernarySegmentLib.review.changes import Changes
+from TernarySegmentLib.slicer_ui import changes as told
+from TernarySegmentLib.slicer_ui.background import Background, Steps
+from TernarySegmentLib.slicer_ui.changes import ChangeWatch
+from TernarySegmentLib.slicer_ui.editor import Editor
+from TernarySegmentLib.slicer_ui.job import LongJob
+from TernarySegmentLib.slicer_ui.parts import Drawn, Part, part_from_text, part_of, take_segment
+from TernarySegmentLib.slicer_ui.region import box_of, make_box
+from TernarySegmentLib.slicer_ui.seeding import Seeding
+from TernarySegmentLib.slicer_ui.segmentation import AUTOMATIC, EDITED, SEGMENT_ID, replace_voxels, volume_of
+from TernarySegmentLib.slicer_ui.statistics import kept
+from TernarySegmentLib.slicer_ui.status import Status
+from TernarySegmentLib.slicer_ui.volumes import take_scan
+
+HU_SPREAD = 2.0
+"""Standard deviations around the mean of the automatic mask that the painting may be limited to."""
+
+
+class CorrectSection(VTKObservationMixin):
+    """Corrects the pancreas of one segmentation node.
+
+    Args:
+        ui: the panel's widgets by name.
+        logic: gives ``region_steps(scan, drawn, box, parameters, report)``.
+        background: where seeds and comparisons are computed.
+        job: runs the longer ones.
+        status: tells about it.
+        changed: called when the segment was changed, or compared with the automatic one.
+    """
+
+    def __init__(
+        self, ui: Any, logic: Any, background: Background, job: LongJob, status: Status, changed: Callable[[], None]
+    ) -> None:
+        VTKObservationMixin.__init__(self)
+        self._ui, self._logic, self._job, self._status, self._changed = ui, logic, job, status, changed
+        self._node: Any = None
+        self._parameters: Any = None
+        self._entered = False
+        self._automatic: Part | None = None
+        self._writing = False
+        self._seen: Any = None
+        self.editor = Editor(ui.editorFrame.layout())
+        self.seeding = Seeding(ui, background, status, self._take, self._apply, self.editor.stop_effect)
+        self._watch = ChangeWatch(background, self._comparison, self._tell, status.fail)
+        ui.boxButton.connect("clicked()", self.place_box)
+        ui.resegmentButton.connect("clicked()", self.resegment)
+        ui.revertButton.connect("clicked()", self.revert)
+        ui.correctButton.connect("contentsCollapsed(bool)", self._on_collapsed)
+
+    def show(self, node: Any, parameters: Any, entered: bool) -> None:
+        """Correct a segmentation node.
+
+        Args:
+            node: vtkMRMLSegmentationNode; None empties the part.
+            parameters: the panel's.
+            entered: whether the panel is on the screen, so that it may use views and keys.
+        """
+        self._parameters, self._entered = parameters, entered
+        if node is not self._node:
+            self._leave()
+            self._watch.stop()
+            self.removeObservers()
+            self._node = node
+            self._ui.changesLabel.text = ""
+            if node is not None:
+                # undo replaces the whole segment, and tells only that it was modified
+                for event in (
+                    slicer.vtkSegmentation.SourceRepresentationModified,
+                    slicer.vtkSegmentation.SegmentModified,
+                ):
+                    self.addObserver(node.GetSegmentation(), event, self._on_edited)
+                self.reset()
+        if entered and node is not None and not self._ui.correctButton.collapsed:
+            self._enter()
+        else:
+            self._leave()
+        self._update()
+
+    def reset(self) -> None:
+        """The node has a new automatic result."""
+        self._automatic, self._seen = part_from_text(self._node.GetAttribute(AUTOMATIC)), self._voxels()
+        self.editor.forget()
+        self.seeding.forget()
+        self._watch.look()
+
+    def close_scene(self) -> None:
+        """The scene is closing: let go of what is in it."""
+        self.show(None, None, False)
+        self.editor.close_scene()
+
+    # -- what can be pressed
+    def place_box(self) -> None:
+        """Put a box around where the views are."""
+        volume = volume_of(self._node)
+        if volume is not None:
+            self._parameters.box = make_box(self._parameters.box)
+            self._status.say(_("Move and size the box, then press “Segment again inside the box”."))
+
+    def resegment(self) -> None:
+        """Let the network decide again inside the box, and merge what it says."""
+        node, volume, box = self._node, volume_of(self._node), self._parameters.box
+        if node is None or volume is None or box is None or self._job.running:
+            return
+        try:
+            scan, drawn = take_scan(volume), take_segment(node, SEGMENT_ID, volume)
+            steps = self._logic.region_steps(scan, drawn, box_of(box), self._parameters, kept(node))
+        except TernarySegmentError as error:
+            self._status.fail(error)
+            return
+        self.editor.stop_effect()
+        self.seeding.stop()
+        node_id = node.GetID()
+
+        def work() -> Steps:
+            return part_of((yield from steps()))
+
+        def done(part: Part) -> None:
+            self._apply(part)
+            self._status.say(_("Segmented again inside the box; Undo takes it back."))
+
+        self._job.start(
+            work, done, _("Segmenting again inside the box …"),
+            needs=lambda: slicer.mrmlScene.GetNodeByID(node_id) is self._node,
+        )  # fmt: skip
+
+    def revert(self) -> None:
+        """Back to the untouched automatic mask; the editor's Undo takes even that back."""
+        if self._automatic is not None:
+            self.seeding.forget()
+            self._apply(self._automatic)
+            self._status.say(_("The automatic result is back."))
+
+    # -- the scene's side
+    def _take(self) -> tuple[Any, Drawn] | None:
+        """The volume and the segment as it is now."""
+        volume = volume_of(self._node)
+        return (volume, take_segment(self._node, SEGMENT_ID, volume)) if volume is not None else None
+
+    def _apply(self, part: Part) -> None:
+        """Make a mask the segment's, as one step of the editor's Undo."""
+        volume = volume_of(self._node)
+        if volume is None:
+            return
+        self.editor.remember()
+        self._writing = True
+        try:
+            replace_voxels(volume, part, self._node)
+        except TernarySegmentError as error:
+            self._status.fail(error)
+        finally:
+            self._writing, self._seen = False, self._voxels()
+        self._edited()
+
+    def _voxels(self) -> Any:
+        """Tells one state of the segment's voxels from another; a new colour or name changes nothing."""
+        segment = self._node.GetSegmentation().GetSegment(SEGMENT_ID)
+        name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+        labels = segment.GetRepresentation(name) if segment is not None else None
+        return labels, labels.GetMTime() if labels is not None else 0
+
+    def _on_edited(self, caller: Any = None, event: Any = None) -> None:
+        if not self._writing and self._voxels() != self._seen:
+            self._seen = self._voxels()
+            self.seeding.forget()  # their effect stays; the next points start from the mask as it is now
+            self._edited()
+
+    def _edited(self) -> None:
+        if self._node is not None and self._automatic is not None:
+            if self._node.GetAttribute(EDITED) is None:
+                self._node.SetAttribute(EDITED, "1")
+            self._watch.look()
+            self._changed()
+
+    def _comparison(self) -> tuple[Drawn, Part, tuple[float, float, float]] | None:
+        taken = self._take() if self._node is not None else None
+        if taken is None or self._automatic is None:
+            return None
+        x, y, z = taken[0].GetSpacing()
+        return taken[1], self._automatic, (x, y, z)
+
+    def _tell(self, changes: Changes) -> None:
+        self._ui.changesLabel.text = told.in_words(changes)
+        if changes.added_ml == changes.removed_ml == 0:
+            self._node.RemoveAttribute(EDITED)
+        else:
+            self._node.SetAttribute(EDITED, "1")
+        self._update()
+        self._changed()
+
+    # -- the editor's side
+    def _on_collapsed(self, collapsed: bool) -> None:
+        self.show(self._node, self._parameters, self._entered)
+        self._changed()
+
+    def _enter(self) -> None:
+        volume = volume_of(self._node)
+        if volume is not None:
+            self.editor.enter(self._node, volume)
+            parameters = self._parameters
+            self.editor.limit(parameters.limit_hu, parameters.lowest_hu, parameters.highest_hu)
+
+    def _leave(self) -> None:
+        self.seeding.leave()
+        self.editor.leave()
+
+    def _update(self) -> None:
+        ui, there = self._ui, volume_of(self._node) is not None
+        free = there and not self._job.running
+        self.editor.enable(free)
+        ui.boxButton.enabled = free
+        ui.resegmentButton.enabled = free and self._parameters.box is not None
+        ui.resegmentButton.toolTip = (
+            _("The network decides again inside the box; outside it nothing changes.")
+            if there and self._parameters.box is not None
+            else _("Place a box first.")
+        )
+        edited = self._node is not None and self._node.GetAttribute(EDITED) is not None
+        ui.revertButton.enabled = free and edited and self._automatic is not None
+        self.seeding.update(self._node, free)
+
+
+def hu_range(report: Any) -> tuple[int, int]:
+    """The HU of most of a pancreas, lowest and highest, from a result's report."""
+    spread = HU_SPREAD * report.sd_hu
+    return round(report.mean_hu - spread), round(report.mean_hu + spread)

@@ -1,0 +1,99 @@
+"""A segmentation of the whole scan: from the chosen volume to a result in the scene, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from TernarySegmentLib.errors import TernarySegmentError
+from TernarySegmentLib.pipeline import Result
+from TernarySegmentLib.slicer_ui import accelerator, statistics
+from TernarySegmentLib.slicer_ui.job import LongJob
+from TernarySegmentLib.slicer_ui.segmentation import Revert, write_segment
+from TernarySegmentLib.slicer_ui.status import Status
+from TernarySegmentLib.slicer_ui.timing import Timing
+from TernarySegmentLib.slicer_ui.volumes import take_scan
+
+
+class Run:
+    """Segments, and takes the last run back.
+
+    Args:
+        ui: the panel's widgets by name.
+        logic: gives ``options(parameters)`` and ``steps(scan, options)``.
+        job: runs it.
+        status: tells about it.
+        taken: gets each segmentation node written, and the result in it.
+
+    Attributes:
+        revert: takes the last run back; None when there is none.
+        offer_region: whether the last run found nothing, so that a region may help.
+    """
+
+    def __init__(self, ui: Any, logic: Any, job: LongJob, status: Status, taken: Callable[[Any, Result], None]) -> None:
+        self._ui, self._logic, self._job, self._status, self._taken = ui, logic, job, status, taken
+        self._timing = Timing(slicer.app.userSettings())
+        self.revert: Revert | None = None
+        self.offer_region = False
+
+    @property
+    def expected_s(self) -> float | None:
+        """Seconds a run should take on this computer; None before the first."""
+        return self._timing.expected(accelerator.backend())
+
+    def start(self, parameters: Any) -> None:
+        """Begin to segment the chosen volume."""
+        volume, output = parameters.volume, parameters.output
+        try:
+            scan, options = take_scan(volume), self._logic.options(parameters)
+        except TernarySegmentError as error:
+            self._status.fail(error)
+            return
+        logic, name, volume_id = self._logic, scan.name, volume.GetID()
+        output_id = output.GetID() if output is not None else ""
+        self.offer_region = False
+        self._job.start(
+            lambda: logic.steps(scan, options),
+            lambda result: self._finish(result, name, volume_id, output_id),
+            _("Segmenting “{name}” …").format(name=name),
+            self.expected_s,
+            lambda: slicer.mrmlScene.GetNodeByID(volume_id) is not None,  # by ID, since nodes may vanish meanwhile
+        )
+
+    def undo(self) -> None:
+        """Take the last run back."""
+        if self.revert is None or self._job.running:
+            return
+        revert, self.revert = self.revert, None
+        revert()
+        self._status.say(_("The last run was undone."))
+
+    def _finish(self, result: Result, name: str, volume_id: str, output_id: str) -> None:
+        """Put a result into the scene."""
+        volume, output = (slicer.mrmlScene.GetNodeByID(each) if each else None for each in (volume_id, output_id))
+        if volume is None:
+            self._status.say(_("“{name}” was removed while it was segmented; nothing was added.").format(name=name))
+            return
+        self._timing.learn(result.backend or accelerator.backend(), result.seconds)
+        self._status.log(", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds.items()))
+        if not result.found:
+            self.offer_region = True
+            text = _("No pancreas was found in “{name}”. If you can see it, mark a region and segment again.")
+            self._status.say(text.format(name=name))
+            return
+        try:
+            node, self.revert = write_segment(volume, result.mask, output)
+        except TernarySegmentError as error:
+            self._status.fail(error)
+            return
+        report = statistics.report_of(result, volume.GetName())
+        statistics.keep(report, node)
+        self._taken(node, result)
+        found = _("{volume:.1f} mL of pancreas in “{node}”, found in {seconds:.1f} s.").format(
+            volume=report.volume_ml, node=node.GetName(), seconds=sum(result.seconds.values())
+        )
+        shown = self._ui.summaryLabel.text  # tells already what the check of the volume had warned of
+        self._status.say("\n".join((found, *(warning for warning in result.warnings if warning not in shown))))

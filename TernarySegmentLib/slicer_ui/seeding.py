@@ -1,0 +1,168 @@
+"""Corrects a mask by points: each click moves the border within a second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import SimpleITK as sitk
+from slicer.i18n import tr as _
+
+from TernarySegmentLib.review.seeds import SeedRefiner
+from TernarySegmentLib.slicer_ui.background import Background, once
+from TernarySegmentLib.slicer_ui.overlay import confidence_part
+from TernarySegmentLib.slicer_ui.parts import Drawn, Part, part_of
+from TernarySegmentLib.slicer_ui.seeds import Point, Seeds
+from TernarySegmentLib.slicer_ui.segmentation import CONFIDENCE
+from TernarySegmentLib.slicer_ui.status import Status
+from TernarySegmentLib.slicer_ui.volumes import Scan, take_scan
+
+Clicks = tuple[tuple[Point, ...], tuple[Point, ...]]
+
+
+class Seeding:
+    """Two buttons that let clicks in the views say what is pancreas and what is not.
+
+    Args:
+        ui: the panel's widgets by name.
+        background: where the border is moved.
+        status: tells about it.
+        take: gives the volume and the segment as it is now.
+        apply: puts a mask into the segment.
+        stop_effect: puts the editor's brush down, so that clicks place points.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        background: Background,
+        status: Status,
+        take: Callable[[], tuple[Any, Drawn] | None],
+        apply: Callable[[Part], None],
+        stop_effect: Callable[[], None],
+    ) -> None:
+        self._ui, self._background, self._status, self._take, self._apply = ui, background, status, take, apply
+        self._stop_effect = stop_effect
+        self._node: Any = None
+        self._refiner: _Refiner | None = None
+        self._free = False
+        self._heard: Clicks = ((), ())
+        self._asked_at = 0.0
+        self.seeds = Seeds(self._on_changed, self._show_mode)
+        ui.insideButton.connect("clicked()", self.place_inside)
+        ui.outsideButton.connect("clicked()", self.place_outside)
+        ui.undoSeedButton.connect("clicked()", self.undo)
+        ui.clearSeedsButton.connect("clicked()", self.clear)
+
+    def place_inside(self) -> None:
+        """Clicks in the views mark pancreas; pressed again, they do not."""
+        self._place(True)
+
+    def place_outside(self) -> None:
+        """Clicks in the views mark what is not pancreas; pressed again, they do not."""
+        self._place(False)
+
+    def undo(self) -> None:
+        """Take the last point back."""
+        self.seeds.undo()
+
+    def clear(self) -> None:
+        """Take all points back."""
+        self.seeds.clear()
+        self._on_changed()
+
+    def stop(self) -> None:
+        """Clicks place no more points."""
+        self.seeds.stop()
+        self._show_mode()
+
+    def forget(self) -> None:
+        """Points are done with: what they did stays, the next ones start from the mask as it is then."""
+        self._background.drop("seeds")
+        self._refiner, self._heard = None, ((), ())
+        if self.seeds.count:
+            self.seeds.clear()
+            self._show_points()
+
+    def leave(self) -> None:
+        """Take the points out of the scene."""
+        self.forget()
+        self.seeds.remove()
+        self._show_mode()
+
+    def update(self, node: Any, free: bool) -> None:
+        """Bring the buttons in line.
+
+        Args:
+            node: the segmentation node; None for none.
+            free: whether the mask may be changed now.
+        """
+        self._node, self._free = node, free
+        usable = node is not None and node.GetNodeReference(CONFIDENCE) is not None
+        for button in (self._ui.insideButton, self._ui.outsideButton):
+            button.enabled = free and usable
+            button.toolTip = (
+                _("Then click in the slice views; the border follows within a second. Press again to stop.")
+                if usable
+                else _("The confidence map of this result is gone; segment the scan again to use points.")
+            )
+        self._show_points()
+        self._show_mode()
+
+    def _place(self, inside: bool) -> None:
+        if self.seeds.placing is inside:
+            self.seeds.stop()
+        else:
+            self._stop_effect()
+            self.seeds.place(inside)
+        self._show_mode()
+
+    def _show_points(self) -> None:
+        for button in (self._ui.undoSeedButton, self._ui.clearSeedsButton):
+            button.enabled = self._free and self.seeds.count > 0
+
+    def _show_mode(self) -> None:
+        placing = self.seeds.placing
+        self._ui.insideButton.checked = placing is True
+        self._ui.outsideButton.checked = placing is False
+
+    def _on_changed(self) -> None:
+        self._show_points()
+        clicks = tuple(self.seeds.points_lps(True)), tuple(self.seeds.points_lps(False))
+        if clicks == self._heard:
+            return
+        if self._refiner is None:
+            taken = self._take()
+            part = confidence_part(self._node.GetNodeReference(CONFIDENCE), taken[0]) if taken is not None else None
+            if taken is None or part is None:
+                self._status.say(_("The confidence map does not fit the volume any more; segment the scan again."))
+                return
+            self._refiner = _Refiner(take_scan(taken[0]), taken[1], part)
+        refiner, self._heard, self._asked_at = self._refiner, clicks, time.monotonic()
+        work = once("Listening to the points", lambda: refiner.refined(clicks))
+        self._background.run("seeds", work, self._done, self._status.fail)
+
+    def _done(self, part: Part) -> None:
+        self._apply(part)
+        inside, outside = self._heard
+        self._status.show(
+            _("{inside} points inside, {outside} outside; the border followed in {seconds:.1f} s.").format(
+                inside=len(inside), outside=len(outside), seconds=time.monotonic() - self._asked_at
+            )
+        )
+
+
+class _Refiner:
+    """Makes the library's refiner at the first call, on the background thread."""
+
+    def __init__(self, scan: Scan, drawn: Drawn, confidence: Part) -> None:
+        self._scan, self._drawn, self._confidence = scan, drawn, confidence
+        self._refiner: SeedRefiner | None = None
+
+    def refined(self, clicks: Clicks) -> Part:
+        if self._refiner is None:
+            ct = self._scan.image()
+            mask: sitk.Image = self._drawn.part(ct).image(ct)
+            self._refiner = SeedRefiner(ct, mask, self._confidence.image(ct))
+        return part_of(self._refiner.refined(*clicks))
