@@ -1,8 +1,9 @@
-"""Where real CTs for tests are found; without them those tests skip and say so."""
+"""Where real CTs for tests are found, and the module's panel in the test host; what is missing makes tests skip."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,57 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real CTs in {folder}; set TERNARYSEGMENT_DATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="module")
+def host():
+    """The test host, one per process."""
+    pytest.importorskip("panel_support", reason="needs the test host's packages: pip install -e .[host]")
+    from host import Host
+
+    return Host.shared()
+
+
+@pytest.fixture(scope="module")
+def library_as_imported():
+    """Give the tests that follow the library they imported: Reload drops it, and a second copy has other classes."""
+    before = {name: each for name, each in sys.modules.items() if name.split(".")[0] == "TernarySegmentLib"}
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "TernarySegmentLib"]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+@pytest.fixture(scope="module")
+def module(host, library_as_imported):
+    """The module's widget, loaded once per file of tests."""
+    import slicer
+    from panel_support import MODULE
+
+    widget = host.load_module(MODULE)
+    yield widget
+    widget = slicer.modules.TernarySegmentWidget  # another one after Reload
+    widget.cleanup()
+    host.panel_of(widget).window().hide()
+
+
+@pytest.fixture
+def widget(host, module):
+    """The panel on an empty scene."""
+    host.clear()
+    yield module
+    if module.panel is not None:
+        module.panel.job.cancel()
+        host.process_events(until=lambda: not module.panel.job.running, timeout=20)
+    assert host.errors == []
+
+
+@pytest.fixture
+def ready(host, widget):
+    """The panel with the phantom shown and looked at."""
+    from panel_support import add_phantom
+
+    volume = add_phantom()
+    widget.panel.open()
+    assert host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20), widget.ui.summaryLabel.text
+    return widget, volume

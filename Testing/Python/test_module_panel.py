@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
-import importlib.util
 import os
 import random
 import re
@@ -15,98 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from panel_support import PHANTOM, ROOT, finish, mask_of, segment, segmentations, slicer
 
-ROOT = Path(__file__).resolve().parents[2]
-MODULE = ROOT / "TernarySegment" / "TernarySegment.py"
-if importlib.util.find_spec("slicer_core") is None or importlib.util.find_spec("PySide6") is None:
-    pytest.skip("needs the test host's packages: pip install -e .[host]", allow_module_level=True)
-sys.path.insert(0, str(ROOT / "Testing" / "SlicerHost"))
-
-import slicer  # noqa: E402
-
-from TernarySegmentLib.slicer_ui import sample  # noqa: E402
-from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID  # noqa: E402
-from TernarySegmentLib.slicer_ui.volumes import matrix_of, to_numpy  # noqa: E402
-
-PHANTOM = sample.NAME
-
-
-@pytest.fixture(scope="module")
-def host():
-    from host import Host
-
-    return Host.shared()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def library_as_imported():
-    """Give the tests that follow the library they imported: Reload drops it, and a second copy has other classes."""
-    before = {name: each for name, each in sys.modules.items() if name.split(".")[0] == "TernarySegmentLib"}
-    yield
-    for name in [name for name in sys.modules if name.split(".")[0] == "TernarySegmentLib"]:
-        del sys.modules[name]
-    sys.modules.update(before)
-
-
-@pytest.fixture(scope="module")
-def module(host):
-    """The module's widget, loaded once."""
-    return host.load_module(MODULE)
-
-
-@pytest.fixture
-def widget(host, module):
-    """The panel on an empty scene."""
-    host.clear()
-    yield module
-    if module.panel is not None:
-        module.panel.cancel()
-        host.process_events(until=lambda: module.panel.job is None, timeout=20)
-    assert host.errors == []
-
-
-@pytest.fixture
-def ready(host, widget):
-    """The panel with the phantom shown and looked at."""
-    volume = add_phantom()
-    widget.panel.open()
-    assert host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20), widget.ui.summaryLabel.text
-    return widget, volume
-
-
-@functools.cache
-def phantom() -> tuple[np.ndarray, np.ndarray]:
-    """The sample's voxels and matrix; painting it takes 4 s."""
-    node = sample.add_phantom()
-    values, matrix = slicer.util.arrayFromVolume(node).copy(), matrix_of(node)
-    slicer.mrmlScene.RemoveNode(node)
-    return values, matrix
-
-
-def add_phantom():
-    values, matrix = phantom()
-    node = slicer.util.addVolumeFromArray(values, ijkToRAS=matrix, name=PHANTOM)
-    slicer.util.setSliceViewerLayers(background=node, fit=True)
-    return node
-
-
-def segmentations() -> int:
-    return slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
-
-
-def finish(host, widget, timeout=100) -> None:
-    assert host.process_events(until=lambda: widget.panel.job is None, timeout=timeout)
-
-
-def segment(host, widget):
-    host.click(widget.ui.segmentButton)
-    finish(host, widget)
-    assert widget.panel.parameters.result is not None, widget.ui.statusLabel.text
-    return widget.panel.parameters.result
-
-
-def mask_of(node, volume) -> np.ndarray:
-    return slicer.util.arrayFromSegmentBinaryLabelmap(node, SEGMENT_ID, volume).copy()
+from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID
+from TernarySegmentLib.slicer_ui.volumes import matrix_of, to_numpy
 
 
 def test_empty_scene_disables_the_button_and_says_why(host, widget):
@@ -227,9 +137,9 @@ def test_run_ends_although_the_event_loop_keeps_the_interpreter_lock(host, ready
     holding = ctypes.PyDLL(None)  # calls without releasing the lock
     begun = time.monotonic()
     widget.panel.start()
-    while widget.panel.job is not None and time.monotonic() - begun < 60:
+    while widget.panel.job.running and time.monotonic() - begun < 60:
         holding.usleep(10_000)
-        widget.panel._poll()
+        widget.panel.background.poll()
     print(f"{time.monotonic() - begun:.1f} s with an event loop that keeps the lock")
     assert widget.panel.parameters.result is not None
 
@@ -251,12 +161,11 @@ def test_cancel_stops_within_a_second_and_leaves_the_scene_alone(host, ready):
     seconds = []
     for _ in range(20):
         host.click(widget.ui.segmentButton)
-        host.process_events(until=lambda: widget.panel.job is None, timeout=moments.uniform(0, 0.7 * whole_run))
-        job = widget.panel.job
+        host.process_events(until=lambda: not widget.panel.job.running, timeout=moments.uniform(0, 0.7 * whole_run))
         begun = time.monotonic()
         host.click(widget.ui.cancelButton)
         finish(host, widget, 5)
-        if job is None or not job.runner.cancelled:  # the run was faster than the finger
+        if widget.panel.parameters.result is not None:  # the run was faster than the finger
             widget.panel.undo()
             continue
         seconds.append(time.monotonic() - begun)
@@ -282,7 +191,7 @@ def test_undo_takes_the_run_back_in_one_step(host, ready):
 def test_second_run_into_the_same_node_is_undone_to_the_first(host, ready):
     widget, volume = ready
     node = segment(host, widget)
-    first, report = mask_of(node, volume), widget.panel.review.report
+    first, report = mask_of(node, volume), widget.panel.result.report
     widget.panel.parameters.output = node
     widget.panel.parameters.smoothing = 3.0
     segment(host, widget)
@@ -290,7 +199,7 @@ def test_second_run_into_the_same_node_is_undone_to_the_first(host, ready):
     assert not np.array_equal(mask_of(node, volume), first)
     host.click(widget.ui.undoButton)
     assert np.array_equal(mask_of(node, volume), first)
-    assert widget.panel.review.report == report
+    assert widget.panel.result.report == report
 
 
 def test_show_3d_makes_a_surface_and_display_follows_the_widgets(host, ready):
@@ -313,7 +222,7 @@ def test_jump_copy_and_table_use_the_numbers_shown(host, ready):
     segment(host, widget)
     host.click(widget.ui.jumpButton)
     offset = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceOffset()
-    assert offset == pytest.approx(widget.panel.review.report.centre_ras[2], abs=3.1)
+    assert offset == pytest.approx(widget.panel.result.report.centre_ras[2], abs=3.1)
     host.click(widget.ui.copyButton)
     import qt
 
@@ -381,7 +290,7 @@ def test_removed_result_empties_the_result_part(host, ready):
     slicer.mrmlScene.RemoveNode(segment(host, widget))
     assert widget.ui.volumeLabel.text == "–"
     assert widget.ui.segmentsTable.segmentationNode() is None
-    host.click(widget.ui.undoButton)  # has nothing left to do
+    widget.panel.undo()  # has nothing left to do
     assert widget.ui.segmentButton.enabled
 
 
@@ -444,7 +353,7 @@ def test_real_ct_is_segmented_on_exactly_its_own_grid(host, widget, shared_data)
     widget.panel.open()
     assert host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=30), widget.ui.summaryLabel.text
     node = segment(host, widget)
-    report = widget.panel.review.report
+    report = widget.panel.result.report
     assert 20 < report.volume_ml < 250
     labels = slicer.vtkOrientedImageData()
     node.GetBinaryLabelmapRepresentation(SEGMENT_ID, labels)
@@ -463,7 +372,7 @@ def test_reload_gives_a_working_panel_and_stops_the_old_run(host, ready):
     widget.onReload()
     fresh = slicer.modules.TernarySegmentWidget
     assert fresh is not widget
-    assert old.job is None
+    assert not old.job.running
     assert segmentations() == 0
     assert host.process_events(until=lambda: fresh.ui.segmentButton.enabled, timeout=20)
     assert segment(host, fresh) is not None

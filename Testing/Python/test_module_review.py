@@ -1,0 +1,236 @@
+"""Review in the test host: the list of doubtful places, keys, colours over the slices, and what a saved scene keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from panel_support import press_key, segment, slicer, view_of
+
+
+@pytest.fixture
+def reviewed(host, ready):
+    """The phantom segmented and searched for doubtful places."""
+    widget, volume = ready
+    node = segment(host, widget)
+    assert host.process_events(until=lambda: len(widget.panel.review.entries) > 0, timeout=30)
+    return widget, volume, node
+
+
+def offsets() -> list[float]:
+    return [node.GetSliceOffset() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")]
+
+
+def shown_point() -> np.ndarray:
+    """The middle of all slice views, RAS; they must agree."""
+    matrices = [node.GetSliceToRAS() for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")]
+    middles = np.array([[matrix.GetElement(row, 3) for row in range(3)] for matrix in matrices])
+    assert np.ptp(middles, axis=0).max() < 3.1, middles
+    return middles.mean(0)
+
+
+def test_sections_are_closed_until_there_is_a_result(host, ready):
+    widget, _ = ready
+    ui = widget.ui
+    for section in (ui.resultButton, ui.reviewButton, ui.correctButton):
+        assert section.collapsed
+        assert not section.enabled
+    segment(host, widget)
+    assert not ui.resultButton.collapsed
+    assert not ui.reviewButton.collapsed
+    assert ui.correctButton.collapsed
+    assert ui.correctButton.enabled
+    host.click(ui.undoButton)
+    assert ui.resultButton.collapsed
+    assert ui.reviewButton.collapsed
+
+
+def test_places_are_listed_with_number_what_and_why_most_doubtful_first(host, reviewed):
+    widget, _, _ = reviewed
+    table, entries = widget.ui.placesTable, widget.panel.review.entries
+    assert table.rowCount == len(entries) <= 12
+    assert [entry.doubt for entry in entries] == sorted((entry.doubt for entry in entries), reverse=True)
+    for row, entry in enumerate(entries):
+        cells = [table.item(row, column).text() for column in range(3)]
+        assert cells == [str(row + 1), entry.kind.capitalize(), entry.reason]
+    assert widget.ui.checkedLabel.text == f"0 of {len(entries)} checked"
+
+
+def test_places_lie_on_the_pancreas_or_beside_it(host, reviewed):
+    widget, volume, node = reviewed
+    from panel_support import mask_of
+
+    from TernarySegmentLib.slicer_ui.volumes import matrix_of
+
+    mask = np.argwhere(mask_of(node, volume))[:, ::-1]
+    points = mask @ matrix_of(volume)[:3, :3].T + matrix_of(volume)[:3, 3]
+    for entry in widget.panel.review.entries:
+        assert np.linalg.norm(points - entry.position_ras, axis=1).min() < 30
+
+
+def test_keys_n_and_p_bring_every_view_to_the_next_and_the_previous_place(host, reviewed):
+    widget, _, _ = reviewed
+    entries = widget.panel.review.entries
+    view_of(host)
+    picture(host)  # the 3D view makes its camera when it is first drawn
+    for key, index in (("N", 0), ("N", 1), ("N", 2), ("P", 1), ("P", 0), ("P", len(entries) - 1), ("N", 0)):
+        press_key(host, widget, key)
+        assert np.allclose(shown_point(), entries[index].position_ras, atol=3.1), (key, index)
+        crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        assert np.allclose(crosshair.GetCrosshairRAS(), entries[index].position_ras)
+        camera = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCameraNode")
+        assert np.allclose(camera.GetFocalPoint(), entries[index].position_ras)
+
+
+def test_buttons_and_rows_go_to_places_as_the_keys_do(host, reviewed):
+    widget, _, _ = reviewed
+    entries = widget.panel.review.entries
+    host.click(widget.ui.nextButton)
+    host.click(widget.ui.nextButton)
+    assert np.allclose(shown_point(), entries[1].position_ras, atol=3.1)
+    host.click(widget.ui.previousButton)
+    assert np.allclose(shown_point(), entries[0].position_ras, atol=3.1)
+    click_cell(host, widget.ui.placesTable, 2, 1)
+    assert np.allclose(shown_point(), entries[2].position_ras, atol=3.1)
+
+
+def click_cell(host, table, row: int, column: int, at=None) -> None:
+    from PySide6.QtCore import QPoint, Qt
+    from PySide6.QtTest import QTest
+
+    target = host.panel_of(table)
+    rect = target.visualItemRect(target.item(row, column))
+    where = rect.center() if at is None else rect.topLeft() + QPoint(*at)
+    QTest.mouseClick(target.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, where)
+    host.process_events()
+
+
+def test_c_marks_and_goes_on_until_all_are_checked_and_takes_back(host, reviewed):
+    widget, _, _ = reviewed
+    count = len(widget.panel.review.entries)
+    press_key(host, widget, "N")
+    for done in range(1, count + 1):
+        press_key(host, widget, "C" if done % 2 else "Space")
+        assert widget.ui.checkedLabel.text == f"{done} of {count} checked"
+    assert np.allclose(shown_point(), widget.panel.review.entries[-1].position_ras, atol=3.1)
+    press_key(host, widget, "C")
+    assert widget.ui.checkedLabel.text == f"{count - 1} of {count} checked"
+    assert not widget.panel.review.entries[-1].checked
+
+
+def test_tick_in_the_table_marks_as_checked_too(host, reviewed):
+    widget, _, _ = reviewed
+    table = widget.ui.placesTable
+    target = host.panel_of(table)
+    rect = target.visualItemRect(target.item(1, 3))
+    click_cell(host, table, 1, 3, (10, rect.height() // 2))
+    assert widget.panel.review.entries[1].checked
+    assert widget.ui.checkedLabel.text.startswith("1 of ")
+
+
+def test_keys_do_nothing_while_another_module_is_shown(host, reviewed):
+    widget, _, _ = reviewed
+    before = offsets()
+    widget.exit()
+    press_key(host, widget, "N")
+    assert offsets() == before
+    widget.enter()
+    press_key(host, widget, "N")
+    assert offsets() != before
+
+
+def test_confidence_is_laid_over_the_slices_with_a_legend_and_taken_away_again(host, reviewed):
+    widget, volume, node = reviewed
+    ui = widget.ui
+    other = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(volume)[::2].copy(), name="other phase")
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    for composite in composites:
+        composite.SetForegroundVolumeID(other.GetID())
+        composite.SetForegroundOpacity(0.3)
+    press_key(host, widget, "N")
+    view_of(host)
+    before = picture(host)
+    host.click(ui.confidenceBox)
+    confidence = node.GetNodeReference("TernarySegment.Confidence")
+    assert {composite.GetForegroundVolumeID() for composite in composites} == {confidence.GetID()}
+    assert not node.GetDisplayNode().GetVisibility2DFill()
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(confidence)
+    assert legend.GetVisibility()
+    assert colourful(picture(host)) > colourful(before) + 200
+    host.click(ui.confidenceBox)
+    assert {composite.GetForegroundVolumeID() for composite in composites} == {other.GetID()}
+    assert {composite.GetForegroundOpacity() for composite in composites} == {0.3}
+    assert not legend.GetVisibility()
+    assert node.GetDisplayNode().GetVisibility2DFill()
+
+
+def picture(host) -> np.ndarray:
+    image = host.render_four_up((802, 602))
+    rows = np.frombuffer(bytes(image.constBits()), np.uint8).reshape(image.height(), image.bytesPerLine())
+    return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).astype(int)
+
+
+def colourful(pixels: np.ndarray) -> int:
+    """Red pixels, which neither CT nor segment has."""
+    return int(((pixels[..., 0] > pixels[..., 1] + 100) & (pixels[..., 0] > pixels[..., 2] + 100))[10:, :].sum())
+
+
+def test_confidence_map_has_the_scan_s_voxels_and_is_sure_inside_the_mask(host, reviewed):
+    _, volume, node = reviewed
+    from panel_support import mask_of
+
+    from TernarySegmentLib.slicer_ui.overlay import confidence_part
+
+    part = confidence_part(node.GetNodeReference("TernarySegment.Confidence"), volume)
+    whole = np.zeros(slicer.util.arrayFromVolume(volume).shape, np.uint8)
+    i, j, k = part.start
+    depth, rows, columns = part.voxels.shape
+    whole[k : k + depth, j : j + rows, i : i + columns] = part.voxels
+    mask = mask_of(node, volume)
+    assert whole[mask == 1].min() >= 50
+    assert whole.max() <= 100
+
+
+def test_confidence_is_told_in_plain_words(host, reviewed):
+    widget, _, _ = reviewed
+    assert widget.ui.confidenceLabel.text.startswith("The network is ")
+
+
+def test_saved_scene_brings_list_checks_confidence_and_automatic_mask_back(host, reviewed, tmp_path):
+    widget, _, _ = reviewed
+    press_key(host, widget, "N")
+    for _ in range(2):
+        press_key(host, widget, "C")
+    entries, said = widget.panel.review.entries, widget.ui.checkedLabel.text
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(0)
+    host.process_events()
+    assert widget.panel.review.entries == []
+    assert widget.ui.checkedLabel.text == ""
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20)
+    assert widget.panel.review.entries == entries
+    assert widget.ui.checkedLabel.text == said
+    assert widget.ui.placesTable.rowCount == len(entries)
+    assert widget.panel.parameters.result.GetNodeReference("TernarySegment.Confidence").GetImageData() is not None
+
+
+def test_undo_of_the_run_takes_list_and_confidence_with_it(host, reviewed):
+    widget, _, _ = reviewed
+    host.click(widget.ui.undoButton)
+    assert widget.panel.review.entries == []
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1
+    assert not widget.ui.nextButton.enabled
+
+
+def test_undo_of_a_second_run_brings_the_first_list_with_its_checks_back(host, reviewed):
+    widget, _, node = reviewed
+    press_key(host, widget, "N")
+    press_key(host, widget, "C")
+    first = widget.panel.review.entries
+    widget.panel.parameters.output = node
+    widget.panel.parameters.smoothing = 3.0
+    segment(host, widget)
+    assert host.process_events(until=lambda: not widget.panel.background.busy("places"), timeout=30)
+    assert widget.panel.review.entries != first
+    host.click(widget.ui.undoButton)
+    assert widget.panel.review.entries == first
