@@ -75,9 +75,9 @@ def _export(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
-    from TernarySegmentLib.training.evaluate import Compared, evaluate, evaluate_sparse
+    from TernarySegmentLib.training.evaluate import evaluate, evaluate_sparse, evaluate_twin, told
     from TernarySegmentLib.training.folds import split
-    from TernarySegmentLib.training.metrics import mean_dice
+    from TernarySegmentLib.training.twin import Twin
 
     settings = Options(options.backend, model=options.model or DEFAULT_MODEL)
     report = None
@@ -85,31 +85,20 @@ def _evaluate(options: argparse.Namespace) -> None:
         from TernarySegmentLib.training.report import Report
 
         report = Report(options.report)
-
-    def tell(case: Compared) -> None:
-        print(case.score, flush=True)
-        if report:
-            report.add(case)
-
     if options.sparse:
         ct, mask = options.sparse
-        tell(evaluate_sparse(ct, mask, settings))
-    source, mirrored = options.source or DEFAULT_SOURCE, options.mirrored or not options.source
+        for line in told([evaluate_sparse(ct, mask, settings)], report):
+            print(line, flush=True)
     if options.source or not options.sparse:
-        scans = _scans(options, source, mirrored)
+        scans = _scans(options, options.source or DEFAULT_SOURCE, mirrored=not options.source)
         training, validation = split([scan.name for scan in scans], options.fold)
         chosen = validation if options.split == "validation" else training
-        scores = []
-        for case in evaluate([scan for scan in scans if scan.name in chosen], settings):
-            scores.append(case.score)
-            tell(case)
-        if scores:
-            mean = mean_dice([score.agreement for score in scores])
-            interval = f"95 % {mean.low:.3f} to {mean.high:.3f}"
-            print(f"mean Dice of {mean.count} {options.split} cases: {mean.value:.3f} ({interval})")
-        for score in scores:
-            if score.failure:
-                print(f"failed: {score.name}: {score.failure}")
+        scans = [scan for scan in scans if scan.name in chosen]
+        for line in told(evaluate(scans, settings), report):
+            print(line, flush=True)
+        if options.twin:
+            for line in told(evaluate_twin(scans, Twin.load(*options.twin), settings)):
+                print(line, flush=True)
     if report:
         report.write(load_model(settings.model))
         print(f"{options.report / 'report.md'} and {len(report.scores)} pictures written")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.reading import read_ct
 from TernarySegmentLib.pipeline import Options, run, segment
-from TernarySegmentLib.training.metrics import Agreement, compare
+from TernarySegmentLib.training.metrics import Agreement, compare, mean_dice
 from TernarySegmentLib.training.settings import PANCREAS
 from TernarySegmentLib.training.sources import Scan
+from TernarySegmentLib.training.twin import Twin
+
+if TYPE_CHECKING:
+    from TernarySegmentLib.training.report import Report
 
 FAILURE_DICE = 0.5
 """A mask that shares less than this with the expert's is listed as a failure."""
@@ -86,14 +92,20 @@ def compare_case(name: str, ct: sitk.Image, expert: sitk.Image, options: Options
         result = run(segment(ct, options))
     except InputError as error:
         return Compared(Score(name, None, 0.0, str(error), sparse), ct, expert, None)
-    truth, found = (sitk.GetArrayViewFromImage(image) != 0 for image in (expert, result.mask))
+    return judge(name, ct, expert, result.mask, sum(result.seconds.values()), sparse)
+
+
+def judge(
+    name: str, ct: sitk.Image, expert: sitk.Image, mask: sitk.Image, seconds: float, sparse: bool = False
+) -> Compared:
+    """Compare a mask with an expert's on the same grid; arguments as for :func:`compare_case`."""
+    truth, found = (sitk.GetArrayViewFromImage(image) != 0 for image in (expert, mask))
     if sparse:
         annotated = truth.any((1, 2))
         truth, found = truth[annotated], found[annotated]
     # distances between surfaces have no meaning where slices in between are not outlined
     agreement = compare(found, truth, ct.GetSpacing()[::-1], distances=not sparse)
-    seconds = sum(result.seconds.values())
-    return Compared(Score(name, agreement, seconds, failure_of(agreement), sparse), ct, expert, result.mask)
+    return Compared(Score(name, agreement, seconds, failure_of(agreement), sparse), ct, expert, mask)
 
 
 def evaluate(scans: list[Scan], options: Options) -> Iterator[Compared]:
@@ -103,7 +115,36 @@ def evaluate(scans: list[Scan], options: Options) -> Iterator[Compared]:
         yield compare_case(scan.name, ct, labels == PANCREAS, options)
 
 
+def evaluate_twin(scans: list[Scan], twin: Twin, options: Options) -> Iterator[Compared]:
+    """Score the same scans as a torch network in the place of the fine one sees them."""
+    for scan in scans:
+        ct, labels = scan.read()
+        started = time.monotonic()
+        mask = twin.segment(ct, options)
+        yield judge(f"{scan.name} by the twin", ct, labels == PANCREAS, mask, time.monotonic() - started)
+
+
 def evaluate_sparse(ct_path: Path, mask_path: Path, options: Options) -> Compared:
     """Slice-wise score of one sparsely annotated scan, such as NIH Pancreas-CT slices with an expert's outline."""
     name = ct_path.parent.name or ct_path.name
     return compare_case(name, read_ct(ct_path), sitk.ReadImage(str(mask_path)), options, sparse=True)
+
+
+def told(cases: Iterable[Compared], report: Report | None = None) -> Iterator[str]:
+    """Lines worth printing: each case as it is scored, then the mean of the whole ones and what failed.
+
+    Args:
+        cases: compared one by one as they are asked for.
+        report: keeps the cases too.
+    """
+    scores = []
+    for case in cases:
+        scores.append(case.score)
+        if report is not None:
+            report.add(case)
+        yield str(case.score)
+    whole = [score.agreement for score in scores if not score.sparse]
+    if whole:
+        mean = mean_dice(whole)
+        yield f"mean Dice of {mean.count} cases: {mean.value:.3f} (95 % {mean.low:.3f} to {mean.high:.3f})"
+    yield from (f"failed: {score.name}: {score.failure}" for score in scores if score.failure)

@@ -26,6 +26,17 @@ def build(settings: Settings) -> SegmentationNetwork:
     return TernaryNetwork(graph, settings.weights, settings.activations, auxiliary, len(LABELS))
 
 
+def settings_of(run: Path) -> Settings:
+    """The settings of a run that was saved.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    if not (run / CHECKPOINT).exists() or not (run / SETTINGS_FILE).exists():
+        raise InputError(f"{run} holds no saved training run; give the folder that train wrote.")
+    return Settings.load(run / SETTINGS_FILE)
+
+
 def load_averaged(run: Path, cases: list[Case], device: torch.device) -> tuple[SegmentationNetwork, Settings]:
     """The averaged network of a run, ready to evaluate, and its settings.
 
@@ -37,9 +48,7 @@ def load_averaged(run: Path, cases: list[Case], device: torch.device) -> tuple[S
     Raises:
         InputError: the folder holds no run that was saved.
     """
-    if not (run / CHECKPOINT).exists() or not (run / SETTINGS_FILE).exists():
-        raise InputError(f"{run} holds no saved training run; give the folder that train wrote.")
-    settings = Settings.load(run / SETTINGS_FILE)
+    settings = settings_of(run)
     network = build(settings).to(device)
     network.load_state_dict(torch.load(run / CHECKPOINT, map_location=device, weights_only=True)["average"])
     reestimate_norms(network, PatchSampler(cases, settings))

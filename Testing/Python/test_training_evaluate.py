@@ -8,15 +8,23 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-pytest.importorskip("torch", reason="torch is not installed; training cannot be tested")
+torch = pytest.importorskip("torch", reason="torch is not installed; training cannot be tested")
 pytest.importorskip("surface_distance", reason="surface-distance is not installed; masks cannot be compared")
 
-from TernarySegmentLib.phantom import make_phantom
-from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
-from TernarySegmentLib.training.evaluate import Score, compare_case, failure_of
-from TernarySegmentLib.training.metrics import Agreement, compare, mean_dice, mean_with_interval
-from TernarySegmentLib.training.report import Report, extremes, summary
-from TernarySegmentLib.training.settings import PANCREAS
+from training_toys import TINY, toy_case  # noqa: E402
+
+from TernarySegmentLib.imaging.grids import bounds, grid_over  # noqa: E402
+from TernarySegmentLib.phantom import make_phantom  # noqa: E402
+from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, segment  # noqa: E402
+from TernarySegmentLib.pipeline import run as run_pipeline  # noqa: E402
+from TernarySegmentLib.training.data import load_cases  # noqa: E402
+from TernarySegmentLib.training.evaluate import Score, compare_case, evaluate_twin, failure_of, told  # noqa: E402
+from TernarySegmentLib.training.metrics import Agreement, compare, mean_dice, mean_with_interval  # noqa: E402
+from TernarySegmentLib.training.report import Report, extremes, summary  # noqa: E402
+from TernarySegmentLib.training.settings import PANCREAS  # noqa: E402
+from TernarySegmentLib.training.sources import Scan  # noqa: E402
+from TernarySegmentLib.training.train import Trainer  # noqa: E402
+from TernarySegmentLib.training.twin import Twin  # noqa: E402
 
 
 def block(low: int, high: int, size: int = 40) -> np.ndarray:
@@ -139,6 +147,26 @@ def test_the_report_holds_every_case_the_means_the_failures_and_pictures(compare
     green = (picture[..., 1] > 200) & (picture[..., 0] < 60) & (picture[..., 2] < 60)
     orange = (picture[..., 0] > 200) & (abs(picture[..., 1] - 165) < 25) & (picture[..., 2] < 60)
     assert min(green.sum(), orange.sum()) > 50, "both outlines are drawn"
+
+
+def test_a_twin_decides_in_the_place_of_the_fine_network_and_is_scored_beside_it(tmp_path, compared):
+    run, data = tmp_path / "run", tmp_path / "data"
+    data.mkdir()
+    for seed in (1, 2):
+        case = toy_case(seed)
+        np.savez(data / f"{case.name}.npz", hu=case.hu.numpy(), labels=case.labels.numpy())
+    settings = TINY.changed(weights="full", activations="relu", spacing=4.0, fold=None)
+    list(Trainer(run, settings, load_cases(data), []).run(compiled=False))
+    twin = Twin.load(run, data)
+    # a head that prefers the pancreas everywhere fills the region that the coarse network found, and nothing else
+    with torch.no_grad():
+        twin.network.blocks["scores"].bias[8 * PANCREAS :] += 100
+    ct = compared[0].ct
+    (twins,) = evaluate_twin([Scan("abdomen", lambda: (ct, compared[0].expert * PANCREAS))], twin, Options())
+    box = grid_over(run_pipeline(segment(ct, Options())).region, twin.spacing, twin.network.multiple).box
+    inside = np.minimum(box[1], bounds(ct)[1]) - np.maximum(box[0], bounds(ct)[0])
+    assert twins.score.agreement.volume_ml == pytest.approx(np.prod(inside) / 1000, rel=0.05)
+    assert list(told([twins]))[-1].startswith("failed: abdomen by the twin: Dice 0.")
 
 
 def test_sparse_annotation_is_compared_on_its_slices_only(compared):
