@@ -23,12 +23,15 @@ NAME = "numba"
 _PLANE = uint32[:, :, :, ::1]
 _CODES = uint8[:, :, :, ::1]
 
-# Voxels that share a load of weights: as many as the registers hold sums for. Measured on one busy Zen 3 core, in G
-# products a second, 128→128 and 32→32 channels: lookups for 4 voxels × 64 channels 241, 8 × 32 189, 6 × 64 218, 10 × 32
-# 195, 4 × 32 110.
+# Voxels that share a load of weights: as many as the registers hold sums for. Measured on one Zen 3 core, in G products
+# a second: any 4 voxels × 64 channels 241, 8 × 32 189 (6 × 64 218, 10 × 32 195, 4 × 32 110); rows of 8 voxels × 32
+# channels 275, of 4 254.
 _WIDE_VOXELS, _NARROW_VOXELS, _FIRST_VOXELS, _HEAD_VOXELS = 4, 8, 2, 4
 _COUNT_VOXELS = vectors.COUNT_VOXELS
 
+_LONG_ROW, _SHORT_ROW = 8, 4
+_look_up_long_row = vectors.lookup_row_block(_LONG_ROW)
+_look_up_short_row = vectors.lookup_row_block(_SHORT_ROW)
 _look_up_wide = vectors.lookup_block(_WIDE_VOXELS, 2)
 _look_up_narrow = vectors.lookup_block(_NARROW_VOXELS, 1)
 _count = vectors.popcount_block(_COUNT_VOXELS, vectors.LANES)
@@ -70,7 +73,8 @@ def _convolve_lookup(
     step = codes.shape[3]  # bytes from one voxel to the next
     line = step * codes.shape[2]
     plane = line * codes.shape[1]
-    run = kernel * step // CODES  # words of the taps along x, which lie side by side
+    words = step // CODES
+    run = kernel * words  # of the taps along x, which lie side by side
     depth = 8 * kernel * kernel * run  # bytes of weights for one output channel
     inset = 1 - kernel // 2
     channels = low.shape[0]
@@ -79,39 +83,66 @@ def _convolve_lookup(
     sums = np.empty(_NARROW_VOXELS * WORD, np.int16)
     for z in range(start, stop):
         base = codes.ctypes.data + (z - start) * stride * plane + inset * (line + step)
-        for group in range(0, channels, 2 * WORD):
-            voxels = _WIDE_VOXELS if group < wide else _NARROW_VOXELS
-            groups = 2 if group < wide else 1
-            place = weights.ctypes.data + group * depth
+        for channel in range(0, channels, WORD):
+            groups = 2 if channel < wide else 1
+            place = weights.ctypes.data + channel // (groups * WORD) * (groups * WORD) * depth
+            # two groups of channels share a voxel's table row as well: rows then pay only where they fit the width
+            if kernel == 3 and stride == 1 and width >= _SHORT_ROW and (groups == 1 or width % _LONG_ROW == 0):
+                place += channel % (groups * WORD)
+                voxels = _LONG_ROW if width % _LONG_ROW == 0 or width > 2 * _LONG_ROW else _SHORT_ROW
+                for y in range(height):
+                    for begin in range(0, width, voxels):
+                        x = min(begin, width - voxels)
+                        sums[:] = 0
+                        for row in range(9 * words):
+                            tap, word = divmod(row, words)
+                            source = base + tap // 3 * plane + (y + tap % 3) * line + x * step + word * CODES
+                            taps = place + (tap * run + word) * 8 * WORD * groups
+                            look_up = (source, step, taps, WORD * groups, words * 8 * WORD * groups)
+                            if voxels == _LONG_ROW:
+                                _look_up_long_row(*look_up, table.ctypes.data, sums.ctypes.data)
+                            else:
+                                _look_up_short_row(*look_up, table.ctypes.data, sums.ctypes.data)
+                        for voxel in range(voxels):
+                            packed = _threshold16(
+                                sums.ctypes.data + 2 * WORD * voxel,
+                                low.ctypes.data + 2 * channel, high.ctypes.data + 2 * channel,
+                            )  # fmt: skip
+                            out_nonzero[z + 1, y + 1, x + voxel + 1, channel // WORD] = packed[0]
+                            out_negative[z + 1, y + 1, x + voxel + 1, channel // WORD] = packed[1]
+                continue
+            if groups == 2 and channel % (2 * WORD):
+                continue  # done together with the group before
+            voxels = _WIDE_VOXELS if groups == 2 else _NARROW_VOXELS
             for first in range(0, height * width, voxels):
                 for voxel in range(voxels):
                     y, x = divmod(min(first + voxel, height * width - 1), width)
                     starts[voxel] = base + stride * (y * line + x * step)
                 sums[:] = 0
-                row = place
+                taps = place
                 for tap in range(kernel * kernel):
                     for word in range(0, run, _LOOKUP_WORDS):
                         count = min(_LOOKUP_WORDS, run - word)
                         offset = tap // kernel * plane + tap % kernel * line + word * CODES
                         if groups == 2:
                             _look_up_wide(
-                                starts.ctypes.data, offset, count, row, table.ctypes.data, sums.ctypes.data
+                                starts.ctypes.data, offset, count, taps, table.ctypes.data, sums.ctypes.data
                             )  # fmt: skip
                         else:
                             _look_up_narrow(
-                                starts.ctypes.data, offset, count, row, table.ctypes.data, sums.ctypes.data
+                                starts.ctypes.data, offset, count, taps, table.ctypes.data, sums.ctypes.data
                             )  # fmt: skip
-                        row += count * 8 * WORD * groups
+                        taps += count * 8 * WORD * groups
                 for voxel in range(min(voxels, height * width - first)):
                     y, x = divmod(first + voxel, width)
                     for index in range(groups):
-                        channel = group + index * WORD
-                        words = _threshold16(
+                        packed = _threshold16(
                             sums.ctypes.data + 2 * WORD * (voxel * groups + index),
-                            low.ctypes.data + 2 * channel, high.ctypes.data + 2 * channel,
+                            low.ctypes.data + 2 * (channel + index * WORD),
+                            high.ctypes.data + 2 * (channel + index * WORD),
                         )  # fmt: skip
-                        out_nonzero[z + 1, y + 1, x + 1, channel // WORD] = words[0]
-                        out_negative[z + 1, y + 1, x + 1, channel // WORD] = words[1]
+                        out_nonzero[z + 1, y + 1, x + 1, channel // WORD + index] = packed[0]
+                        out_negative[z + 1, y + 1, x + 1, channel // WORD + index] = packed[1]
 
 
 @compiled(
@@ -178,7 +209,13 @@ def _first(
                 for tap in range(9):
                     place = weights[channel // WORD * 9 + tap].ctypes.data
                     _multiply_first(
-                        starts.ctypes.data, tap // 3 * plane + tap % 3 * line, pairs, place, 0, sums.ctypes.data
+                        starts.ctypes.data,
+                        tap // 3 * plane + tap % 3 * line,
+                        pairs,
+                        place,
+                        0,
+                        sums.ctypes.data,
+                        4 * WORD,
                     )
                 for voxel in range(min(_FIRST_VOXELS, height * width - first)):
                     y, x = divmod(first + voxel, width)
@@ -200,37 +237,33 @@ def _head(
     height, width = codes.shape[1] - 2, codes.shape[2] - 2
     labels, pairs = bias.shape[0] // 8, codes.shape[3]
     starts = np.empty(_HEAD_VOXELS, np.int64)
-    part = np.empty(_HEAD_VOXELS * LABELS_TOGETHER * 8, np.int32)
     scores = np.empty((_HEAD_VOXELS, labels * 8), np.int32)
-    winners, margins = np.empty(8, np.int32), np.empty(8, np.int32)
+    row = 32 * labels
+    line = label.shape[2]
+    plane = line * label.shape[1]
     for z in range(start, stop):
         for first in range(0, height * width, _HEAD_VOXELS):
             for voxel in range(_HEAD_VOXELS):
                 y, x = divmod(min(first + voxel, height * width - 1), width)
                 starts[voxel] = codes[z - start, y + 1, x + 1].ctypes.data
+                scores[voxel] = bias
             index = 0
             while index < labels:
-                many = LABELS_TOGETHER if index + LABELS_TOGETHER <= labels else 1
-                part[:] = 0
                 place = weights.ctypes.data + index * pairs * 32
-                if many > 1:
-                    _multiply_labels(starts.ctypes.data, 0, pairs, place, table.ctypes.data, part.ctypes.data)
+                sums = scores.ctypes.data + 32 * index
+                if index + LABELS_TOGETHER <= labels:
+                    _multiply_labels(starts.ctypes.data, 0, pairs, place, table.ctypes.data, sums, row)
+                    index += LABELS_TOGETHER
                 else:
-                    _multiply_label(starts.ctypes.data, 0, pairs, place, table.ctypes.data, part.ctypes.data)
-                for voxel in range(_HEAD_VOXELS):
-                    for output in range(many * 8):
-                        column = index * 8 + output
-                        scores[voxel, column] = part[voxel * many * 8 + output] + bias[column]
-                index += many
+                    _multiply_label(starts.ctypes.data, 0, pairs, place, table.ctypes.data, sums, row)
+                    index += 1
             for voxel in range(min(_HEAD_VOXELS, height * width - first)):
                 y, x = divmod(first + voxel, width)
+                at = (2 * z * plane) + 2 * y * line + 2 * x
                 _decide(
-                    scores.ctypes.data + 32 * labels * voxel, labels, target, winners.ctypes.data, margins.ctypes.data
-                )
-                for block in range(8):
-                    at = (2 * z + block // 4, 2 * y + block // 2 % 2, 2 * x + block % 2)
-                    label[at[0], at[1], at[2]] = winners[block]
-                    margin[at[0], at[1], at[2]] = margins[block]
+                    scores.ctypes.data + row * voxel, labels, target,
+                    label.ctypes.data + at, line, plane, margin.ctypes.data + 4 * at,
+                )  # fmt: skip
 
 
 mark_warm()  # every kernel above has been compiled, or read from the cache, by now

@@ -72,7 +72,7 @@ class _Writer:
         """``address + count · size``."""
         if isinstance(count, int):
             return self.builder.add(address, self.number(count * size)) if count else address
-        return self.builder.add(address, self.builder.mul(count, self.number(size)) if size != 1 else count)
+        return self.builder.add(address, self.builder.mul(count, self.number(size)))
 
     def spread(self, value: Any, lanes: int) -> Any:
         """A scalar in every lane, or a short vector repeated."""
@@ -153,6 +153,57 @@ def lookup_block(voxels: int, groups: int) -> Any:
     return block
 
 
+def lookup_row_block(voxels: int) -> Any:
+    """The same for ``voxels`` neighbours along x, the three taps along x and 32 output channels.
+
+    A voxel's row of the table serves three of its neighbours' sums, which saves two of three loads. Arguments of the
+    piece (int64): address of the codes of the first voxel's left neighbour; bytes from one voxel to the next; address
+    of the first tap's weights for one word, uint8 (8, 32); bytes from one of their rows to the next; bytes from one
+    tap's weights to the next one's; address of the table; of the sums, int16 (voxels, 32).
+    """
+
+    @intrinsic
+    def block(
+        context: Any, codes: Any, step: Any, weights: Any, row: Any, tap: Any, table: Any, sums: Any
+    ) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            codes, step, weights, row, tap, table, sums = arguments
+            write = _Writer(builder)
+            bytes_, half_row = ir.VectorType(_I8, CHANNELS), ir.VectorType(_I8, CODES)
+            shorts, wide = ir.VectorType(_I16, CHANNELS // 2), ir.VectorType(_I16, CHANNELS)
+            low_nibbles = ir.Constant(bytes_, [15] * CHANNELS)
+            four = ir.Constant(shorts, [4] * (CHANNELS // 2))
+            totals = [each[0] for each in write.grid(bytes_, voxels, 1)]
+            places = [builder.add(codes, builder.mul(step, write.number(voxel))) for voxel in range(voxels + 2)]
+            taps = [builder.add(weights, builder.mul(tap, write.number(index))) for index in range(3)]
+            with cgutils.for_range(builder, write.number(CODES // 2)) as loop:
+                line = builder.mul(loop.index, row)
+                pairs = [write.load(builder.add(place, line), bytes_) for place in taps]
+                twice = builder.mul(loop.index, write.number(2))
+                for half in range(2):
+                    if half:
+                        shifted = [builder.lshr(builder.bitcast(pair, shorts), four) for pair in pairs]
+                        pairs = [builder.bitcast(pair, bytes_) for pair in shifted]
+                    selectors = [builder.and_(pair, low_nibbles) for pair in pairs]
+                    for neighbour in range(voxels + 2):
+                        code = write.load(write.offset(builder.add(places[neighbour], twice), half), _I8)
+                        rows = write.spread(
+                            write.load(write.offset(table, builder.zext(code, _I64), CODES // 2), half_row), CHANNELS
+                        )
+                        for index in range(3):
+                            if 0 <= neighbour - index < voxels:
+                                products = write.call("llvm.x86.avx2.pshuf.b", bytes_, rows, selectors[index])
+                                write.increase(totals[neighbour - index], products)
+            for voxel in range(voxels):
+                place = write.offset(sums, 2 * CHANNELS * voxel)
+                total = builder.sext(builder.load(totals[voxel]), wide)
+                write.store(builder.add(write.load(place, wide), total), place)
+
+        return types.void(*[types.int64] * 7), generate
+
+    return block
+
+
 def popcount_block(voxels: int, lanes: int) -> Any:
     """A piece that adds counted products of ``voxels`` × 32 output channels to their sums.
 
@@ -210,15 +261,17 @@ def multiply_block(voxels: int, groups: int, lookup: bool) -> Any:
     """A piece that adds integer products of ``voxels`` × ``groups``·8 output channels to their sums.
 
     Arguments of the piece (int64): address of int64[voxels], where each voxel's inputs start; bytes to add to that;
-    number of input pairs; address of the weights, int16 (pairs, groups·8, 2); of the table; of the sums, int32
-    (voxels, groups·8). The inputs are int16 pairs themselves, or doubled codes (uint8) of rows of the table, int16
-    (16, 2), with ``lookup``.
+    number of input pairs; address of the weights, int16 (pairs, groups·8, 2); of the table; of the sums, int32; bytes
+    from one voxel's sums to the next one's. The inputs are int16 pairs themselves, or doubled codes (uint8) of rows of
+    the table, int16 (16, 2), with ``lookup``.
     """
 
     @intrinsic
-    def block(context: Any, starts: Any, first: Any, pairs: Any, weights: Any, table: Any, sums: Any) -> Any:
+    def block(
+        context: Any, starts: Any, first: Any, pairs: Any, weights: Any, table: Any, sums: Any, row: Any
+    ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            starts, first, pairs, weights, table, sums = arguments
+            starts, first, pairs, weights, table, sums, row = arguments
             write = _Writer(builder)
             kind, shorts = ir.VectorType(_I32, 8), ir.VectorType(_I16, 16)
             totals = write.grid(kind, voxels, groups)
@@ -239,10 +292,11 @@ def multiply_block(voxels: int, groups: int, lookup: bool) -> Any:
                         write.increase(totals[voxel][group], _multiplied(write, values, factors[group]))
             for voxel in range(voxels):
                 for group in range(groups):
-                    place = write.offset(sums, 32 * (voxel * groups + group))
+                    place = builder.add(sums, builder.mul(row, write.number(voxel)))
+                    place = write.offset(place, 32 * group)
                     write.store(builder.add(write.load(place, kind), builder.load(totals[voxel][group])), place)
 
-        return types.void(*[types.int64] * 6), generate
+        return types.void(*[types.int64] * 7), generate
 
     return block
 
@@ -283,11 +337,18 @@ threshold16, threshold32 = _threshold(16), _threshold(32)
 
 
 @intrinsic
-def decide(context: Any, scores: Any, labels: Any, target: Any, winners: Any, margins: Any) -> Any:
-    """Scores int32 (labels, 8) to the winner and the target's margin over the best other, int32 (8) each."""
+def decide(
+    context: Any, scores: Any, labels: Any, target: Any, label: Any, line: Any, plane: Any, margin: Any
+) -> Any:  # fmt: skip
+    """Scores int32 (labels, 8) of a block to its voxels' winners and margins of the target over the best other.
+
+    Arguments (int64): address of the scores; number of labels; index of the target; address of the block's first voxel
+    in the uint8 labels, (z, y, x); voxels from one line to the next, and from one plane to the next; address of the
+    block's first voxel in the int32 margins.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        scores, labels, target, winners, margins = arguments
+        scores, labels, target, label_place, line, plane, margin_place = arguments
         write, kind = _Writer(builder), ir.VectorType(_I32, 8)
         lowest = ir.Constant(kind, [-(2**31)] * 8)
         best, winner, others = (cgutils.alloca_once(builder, kind) for _ in range(3))
@@ -304,7 +365,14 @@ def decide(context: Any, scores: Any, labels: Any, target: Any, winners: Any, ma
             larger = builder.select(builder.icmp_signed(">", score, other), score, other)
             builder.store(builder.select(builder.icmp_signed("==", loop.index, target), other, larger), others)
         wanted = write.load(write.offset(scores, target, 32), kind)
-        write.store(builder.load(winner), winners)
-        write.store(builder.sub(wanted, builder.load(others)), margins)
+        margins = builder.sub(wanted, builder.load(others))
+        winners = builder.trunc(builder.load(winner), ir.VectorType(_I8, 8))
+        for pair in range(4):  # the two voxels of a block that lie side by side
+            both = ir.Constant(ir.VectorType(_I32, 2), [2 * pair, 2 * pair + 1])
+            place = builder.mul(line, write.number(pair % 2))
+            place = builder.add(place, builder.mul(plane, write.number(pair // 2)))
+            for values, start, size in ((winners, label_place, 1), (margins, margin_place, 4)):
+                part = builder.shuffle_vector(values, ir.Constant(values.type, ir.Undefined), both)
+                write.store(part, write.offset(start, place, size))
 
-    return types.void(*[types.int64] * 5), generate
+    return types.void(*[types.int64] * 7), generate

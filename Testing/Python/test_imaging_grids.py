@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from TernarySegmentLib.imaging.grids import bounds, grid_over, to_grid, to_image, turned_front_to_back
+from TernarySegmentLib.imaging.grids import Grid, bounds, grid_over, sample, to_grid, to_image, turned_front_to_back
 
 RADIUS_MM = 20.0
 WORKING_MM = 2.0
@@ -157,3 +157,17 @@ def test_turning_front_to_back_mirrors_positions_and_keeps_voxels(direction):
     turned = turned_front_to_back(ball)
     np.testing.assert_allclose(centroid(turned), centroid(ball) * (1, -1, 1), atol=1e-6)
     assert np.array_equal(sitk.GetArrayFromImage(turned), sitk.GetArrayFromImage(ball))
+
+
+def test_sampling_near_positive_voxels_alone_gives_the_mask_of_sampling_everywhere():
+    random = np.random.default_rng(3)
+    for number in range(20):
+        scan = sitk.Image([int(n) for n in random.integers(5, 40, 3)], sitk.sitkInt16)
+        scan.SetSpacing([float(v) for v in random.uniform(0.5, 3, 3)])
+        scan.SetOrigin([float(v) for v in random.uniform(-20, 20, 3)])
+        scan.SetDirection((np.eye(3)[random.permutation(3)] * random.choice([-1, 1], 3)).ravel())
+        grid = Grid(2.0, tuple(random.uniform(-30, 10, 3)), tuple(int(n) for n in random.integers(4, 25, 3)))
+        margin = random.normal(-1 if number % 2 else -3, 1.5, grid.size[::-1]).astype(np.float32)
+        whole = sample(margin, grid, scan, ([0, 0, 0], list(scan.GetSize())), -9.0)
+        mask = sitk.GetArrayFromImage(to_image(margin, grid, scan))
+        np.testing.assert_array_equal(mask, sitk.GetArrayFromImage(whole) > 0)
