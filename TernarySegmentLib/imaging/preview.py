@@ -43,7 +43,7 @@ GLYPHS = {
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """How a plane lies on the screen.
 
     Attributes:
@@ -58,9 +58,9 @@ class _View:
 
 
 # radiological convention: the patient seen from the feet and from the front, head up; sagittal from the left
-AXIAL = _View((1, 0, 0), (0, 1, 0), "RLAP")
-CORONAL = _View((1, 0, 0), (0, 0, -1), "RLSI")
-SAGITTAL = _View((0, 1, 0), (0, 0, -1), "APSI")
+AXIAL = View((1, 0, 0), (0, 1, 0), "RLAP")
+CORONAL = View((1, 0, 0), (0, 0, -1), "RLSI")
+SAGITTAL = View((0, 1, 0), (0, 0, -1), "APSI")
 
 
 def write_preview(ct: sitk.Image, mask: sitk.Image, path: str | Path) -> None:
@@ -156,7 +156,7 @@ def _slices(ct: sitk.Image, mask: sitk.Image, levels: np.ndarray, organ: np.ndar
 def _panel(
     ct: sitk.Image,
     mask: sitk.Image,
-    view: _View,
+    view: View,
     through: np.ndarray,
     shown: np.ndarray,
     scale: float,

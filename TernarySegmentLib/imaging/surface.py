@@ -42,7 +42,7 @@ def closed_surface(mask: sitk.Image, smoothing_mm: float = 1.0) -> Surface:
     """The surface around a mask by surface nets (Gibson, MICCAI 1998, doi:10.1007/BFb0056277).
 
     The mask is smoothed first; the level that then counts as border is chosen so that as many voxels lie inside as
-    before, since smoothing alone takes a tenth of a pancreas' volume away.
+    before: at half height smoothing would take 1 % of a pancreas' volume away with slices of 1 mm, 2.5 % with 4.25 mm.
 
     Args:
         mask: integer image, inside where not 0, any grid.
@@ -51,12 +51,12 @@ def closed_surface(mask: sitk.Image, smoothing_mm: float = 1.0) -> Surface:
     Raises:
         OutputError: the mask is empty.
     """
-    field, corner = _field(mask, smoothing_mm)
-    points, triangles = _surface_net(field)
-    matrix = np.array(mask.GetDirection()).reshape(3, 3) * mask.GetSpacing()
+    field = smooth_field(mask, smoothing_mm)
+    points, triangles = _surface_net(sitk.GetArrayViewFromImage(field))
+    matrix = np.array(field.GetDirection()).reshape(3, 3) * field.GetSpacing()
     if np.linalg.det(matrix) < 0:  # a left-handed grid turns triangles inside out
         triangles = triangles[:, ::-1]
-    return Surface((points[:, ::-1] + corner) @ matrix.T + mask.GetOrigin(), triangles)
+    return Surface(points[:, ::-1] @ matrix.T + field.GetOrigin(), triangles)
 
 
 def write_surface(surface: Surface, path: str | Path) -> None:
@@ -71,8 +71,11 @@ def write_surface(surface: Surface, path: str | Path) -> None:
         temporary.write_bytes(content)
 
 
-def _field(mask: sitk.Image, smoothing_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """Positive inside, axes (z, y, x), not so at its rim; and the mask's index (x, y, z) of its first voxel."""
+def smooth_field(mask: sitk.Image, smoothing_mm: float = 1.0) -> sitk.Image:
+    """A smoothed mask, float32, around the mask's box: positive inside, negative outside and at the rim, never 0.
+
+    Args and errors as for :func:`closed_surface`.
+    """
     box = mask_box(mask)
     if box is None:
         raise OutputError("The mask is empty, so it has no surface.")
@@ -84,9 +87,11 @@ def _field(mask: sitk.Image, smoothing_mm: float) -> tuple[np.ndarray, np.ndarra
     smooth = sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(part, sigma.tolist()))
     inside = int(np.count_nonzero(sitk.GetArrayViewFromImage(part)))
     level = float(np.partition(smooth.ravel(), -inside)[-inside])
-    field = smooth - np.float32(min(max(level, 0.05), 0.5))
-    field[field == 0] = np.float32(1e-6)  # a border through a voxel's very centre has no place on an edge
-    return field, np.array(box[0]) - margin
+    smooth -= np.float32(min(max(level, 0.05), 0.5))
+    smooth[smooth == 0] = np.float32(1e-6)  # a border through a voxel's very centre has no place on an edge
+    field = sitk.GetImageFromArray(smooth)
+    field.CopyInformation(part)
+    return field
 
 
 def _surface_net(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

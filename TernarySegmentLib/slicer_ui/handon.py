@@ -1,8 +1,9 @@
-"""What leaves Slicer: segmentation, surface and DICOM files of the segment "pancreas", in its present state."""
+"""What leaves Slicer: segmentation, surface, DICOM and report files of the segment "pancreas", in its present state."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from TernarySegmentLib.errors import InputError, OutputError
 from TernarySegmentLib.imaging.dicomseg import Source, write_dicom_seg
+from TernarySegmentLib.imaging.report import Facts, check_report, write_report
 from TernarySegmentLib.imaging.surface import SURFACE_SUFFIXES, Surface, write_surface
 from TernarySegmentLib.imaging.writing import atomic_path, check_suffix, write_mask
+from TernarySegmentLib.pipeline import MIRRORED
+from TernarySegmentLib.review.confidence import in_words
 from TernarySegmentLib.slicer_ui import packages, statistics
 from TernarySegmentLib.slicer_ui.segmentation import EDITED, SEGMENT_ID
-from TernarySegmentLib.slicer_ui.volumes import RAS_TO_LPS, matrix_of, to_numpy
+from TernarySegmentLib.slicer_ui.volumes import RAS_TO_LPS, matrix_of, take_scan, to_numpy
 
 HIGHDICOM = "highdicom>=0.22"
 """Slicer 5.12 brings it along; pip finds the newest that goes with the pydicom of an older Slicer."""
@@ -92,6 +96,27 @@ def save_dicom_seg(node: Any, volume: Any, path: str | Path, source: Source | No
             )
         )
     write_dicom_seg(mask, files, path, provenance=_provenance(node), corrected=edited(node))
+
+
+def save_report(node: Any, volume: Any, path: str | Path, case: str = "") -> None:
+    """Save a page with pictures and numbers as ``.pdf`` or ``.png``, measured on the mask as it is now.
+
+    Args:
+        node: vtkMRMLSegmentationNode.
+        volume: vtkMRMLScalarVolumeNode that was segmented.
+        path: an existing file is replaced, missing folders are created.
+        case: patient or case, as the page shall name it. Nothing else on it tells whose scan it is; empty leaves a line
+            to write on.
+
+    Raises:
+        InputError: the node holds no pancreas, the volume cannot be measured, or the fonts cannot write ``case``.
+        OutputError: another ending, Pillow is missing for a PNG, or the place cannot be written.
+    """
+    check_report(path, case)
+    mask = segment_mask(node, volume)
+    ct = take_scan(volume).image()
+    mask.CopyInformation(ct)  # parent transforms included, as where the numbers of the panel were measured
+    write_report(ct, mask, _facts(node, case), path)
 
 
 # --- what they hold ---------------------------------------------------------------------------------------------------
@@ -240,6 +265,21 @@ def _to_world(node: Any) -> np.ndarray:
             ).format(name=node.GetName())
         )
     return to_numpy(matrix)
+
+
+def _facts(node: Any, case: str) -> Facts:
+    kept = statistics.kept(node)
+    if kept is None:
+        return Facts(corrected=edited(node), case=case)
+    return Facts(
+        confidence=in_words(kept.confidence),
+        model=kept.model,
+        segmented=datetime.fromisoformat(kept.segmented) if kept.segmented else None,
+        seconds=kept.seconds,
+        corrected=edited(node),
+        case=case,
+        notes=(MIRRORED,) if kept.mirrored else (),
+    )
 
 
 def _provenance(node: Any) -> dict[str, str]:

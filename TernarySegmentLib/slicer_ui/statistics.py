@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import slicer
@@ -30,6 +31,8 @@ class Report:
         source: name of the volume.
         model: SHA-256 of the model, first 12 digits.
         mirrored: whether the file was found to describe a mirror image; None when nobody looked.
+        segmented: when, as ISO 8601 to the minute; empty in scenes from before this was kept.
+        seconds: that it took.
     """
 
     volume_ml: float
@@ -41,6 +44,8 @@ class Report:
     source: str
     model: str
     mirrored: bool | None = None
+    segmented: str = ""
+    seconds: float = 0.0
 
     @property
     def density(self) -> str:
@@ -74,7 +79,8 @@ def report_of(result: Result, source: str) -> Report:
     x, y, z = found.centre_lps
     return Report(
         found.volume_ml, found.mean_hu, found.sd_hu, found.extent_mm, result.confidence, (-x, -y, z), source,
-        result.model.get("sha256", "")[:12], result.mirrored,
+        result.model.get("sha256", "")[:12], result.mirrored, datetime.now().isoformat(timespec="minutes"),
+        sum(result.seconds.values()),
     )  # fmt: skip
 
 

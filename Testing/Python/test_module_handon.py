@@ -281,6 +281,50 @@ def test_highdicom_is_offered_with_what_slicer_brings_pinned(host, handon, monke
         host.set_packaging(True)
 
 
+# --- report -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_measures_the_mask_as_it_is_now_and_names_nobody(handon, tmp_path):
+    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which reads the PDF here, comes with .[test]")
+    from TernarySegmentLib.review.confidence import in_words
+    from TernarySegmentLib.slicer_ui import statistics
+
+    volume, node = segmented(ct_image())
+    volume.SetName("Meier Hans")
+    move(volume, node)
+    kept = statistics.Report(
+        1.0,
+        2.0,
+        3.0,
+        (1.0, 2.0, 3.0),
+        0.95,
+        (0.0, 0.0, 0.0),
+        "Meier Hans",
+        "0123456789ab",
+        True,
+        "2026-03-04T05:06",
+        2.34,
+    )
+    statistics.keep(kept, node)
+    voxels = paint(node, volume)
+    node.SetAttribute("TernarySegment.Edited", "1")
+    handon.save_report(node, volume, tmp_path / "p.pdf", case="Case 7")
+    text = pdfium.PdfDocument(tmp_path / "p.pdf")[0].get_textpage().get_text_bounded()
+    inside = slicer.util.arrayFromVolume(volume)[voxels != 0]
+    for part in (
+        f"{inside.size * 0.8 * 0.9 * 2.5 / 1000:.1f} mL", f"± {inside.std():.0f} HU", "corrected by hand", "Case 7",
+        in_words(0.95), "0123456789ab", "2026-03-04 05:06 in 2.3 s", "mirror image of a patient",
+    ):  # fmt: skip
+        assert part in " ".join(text.split()), part
+    assert b"Meier" not in (tmp_path / "p.pdf").read_bytes()
+
+
+def test_a_report_of_a_segmentation_from_elsewhere_leaves_out_what_is_not_known(handon, tmp_path):
+    volume, node = segmented(ct_image())
+    handon.save_report(node, volume, tmp_path / "p.pdf")
+    assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF-")
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 

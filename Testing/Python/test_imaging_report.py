@@ -1,0 +1,212 @@
+"""The page to go with a record: what it says, what it keeps to itself, how it looks, and that others can read it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from datetime import datetime
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from TernarySegmentLib.errors import InputError, OutputError
+from TernarySegmentLib.imaging import page
+from TernarySegmentLib.imaging.measure import measure
+from TernarySegmentLib.imaging.preview import AXIAL, CORONAL, SAGITTAL
+from TernarySegmentLib.imaging.rendering import BACKGROUND, draw_body
+from TernarySegmentLib.imaging.report import WARNING, Facts, draw_report, write_report
+from TernarySegmentLib.phantom import Label, make_phantom
+
+FACTS = Facts("The network is sure.", "0123456789abcdef", datetime(2026, 3, 4, 5, 6), 2.34, notes=("A note.",))
+
+
+@pytest.fixture(scope="module")
+def scan() -> tuple[sitk.Image, sitk.Image]:
+    """A synthetic abdomen and its pancreas."""
+    phantom = make_phantom(0, spacing=(2.0, 2.0, 4.0))
+    return phantom.ct, sitk.Cast(phantom.labels == Label.PANCREAS, sitk.sitkUInt8)
+
+
+@pytest.fixture(scope="module")
+def drawn(scan):
+    """The items of a page by its facts, each drawn once."""
+    return functools.cache(lambda facts: draw_report(*scan, facts))
+
+
+def words(items: list[page.Item]) -> str:
+    return "\n".join(item.text for item in items if isinstance(item, page.Text))
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_tells_the_numbers_their_origin_and_the_warning(scan, drawn):
+    measures = measure(*scan)
+    text = words(drawn(FACTS))
+    assert f"{measures.volume_ml:.1f} mL" in text
+    assert f"{measures.mean_hu:.0f} ± {measures.sd_hu:.0f} HU".replace("-", "−") in text
+    assert " × ".join(f"{mm:.0f}" for mm in measures.extent_mm) in text
+    for part in ("The network is sure.", "0123456789ab", "2026-03-04 05:06 in 2.3 s", "A note.", "not corrected"):
+        assert part in text
+    assert text.count(WARNING) == 2
+    assert "0123456789abc" not in text
+
+
+def test_a_corrected_mask_is_said_to_be_so_and_its_confidence_to_be_older(drawn):
+    text = words(drawn(Facts("The network is sure.", corrected=True)))
+    assert "corrected by hand" in text
+    assert "not corrected" not in text
+    assert "Before correction." in " ".join(text.split())
+
+
+def test_what_is_not_known_is_left_out(drawn):
+    text = words(drawn(Facts()))
+    for name in ("Confidence", "Model", "Segmented", "Note"):
+        assert name not in text.splitlines()
+
+
+def test_nobody_is_named_unless_asked_for(scan, drawn):
+    ct = sitk.Image(scan[0])
+    ct.SetMetaData("0010|0010", "Meier^Hans")  # as images read from DICOM may carry it
+    assert b"Meier" not in page.pdf(draw_report(ct, scan[1], FACTS), "Pancreas segmentation")
+    assert "Meier, Hans" in words(drawn(Facts(case="Meier, Hans")))
+
+
+def test_nothing_leaves_the_page_even_with_the_longest_words(drawn):
+    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which measures the text here, comes with .[test]")
+    notes = tuple("A sentence about the scan that is long enough to need several lines of the table." for _ in range(2))
+    confidence = "The network is unsure of a good part of this mask. " * 2
+    items = drawn(Facts(confidence, "0" * 64, datetime(2026, 1, 1), 999.9, True, "Case 1", notes))
+    for item in items:
+        if not isinstance(item, page.Text):
+            assert item.x >= 14
+            assert item.x + item.width <= page.WIDTH_MM - 14, item
+            assert item.y + item.height <= page.HEIGHT_MM - 10, item
+    text = pdfium.PdfDocument(page.pdf(items, "x"))[0].get_textpage()
+    places = np.array([text.get_rect(n) for n in range(text.count_rects())]) * page.POINT_MM
+    assert places[:, 0].min() >= 14
+    assert places[:, 2].max() <= page.WIDTH_MM - 14
+    assert places[:, 1].min() >= 8
+
+
+@pytest.mark.parametrize("high", [40, 400])
+def test_tall_and_flat_scans_fit_the_page(high):
+    ct = sitk.Image([60, 60, high], sitk.sitkInt16)
+    ct.SetSpacing((6.0, 6.0, 5.0))
+    inside = np.zeros((high, 60, 60), np.uint8)
+    inside[10:20, 20:30, 20:50] = 1
+    mask = sitk.GetImageFromArray(inside)
+    mask.CopyInformation(ct)
+    items = draw_report(ct, mask, FACTS)
+    bottom = max(item.y + item.height for item in items if isinstance(item, page.Picture))
+    assert bottom < 281
+
+
+# --- the files --------------------------------------------------------------------------------------------------------
+
+
+def test_the_pdf_opens_with_one_page_of_a4_and_text_that_can_be_searched(scan, tmp_path):
+    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which reads the PDF here, comes with .[test]")
+    write_report(*scan, Facts(case="Müller (Übung) \\ 1"), tmp_path / "neu" / "p.pdf")
+    assert [path.name for path in (tmp_path / "neu").iterdir()] == ["p.pdf"]
+    document = pdfium.PdfDocument(tmp_path / "neu" / "p.pdf")
+    assert len(document) == 1
+    assert document[0].get_size() == pytest.approx((595.28, 841.89), abs=0.1)
+    text = document[0].get_textpage().get_text_bounded()
+    for part in ("Müller (Übung) \\ 1", "mL", "Not a medical device", "R–L × A–P × S–I", "±"):
+        assert part in text, part
+
+
+def test_pdf_and_png_show_the_same_page(drawn, tmp_path):
+    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which draws the PDF here, comes with .[test]")
+    pytest.importorskip("PIL", reason="a PNG needs Pillow")
+    items = drawn(FACTS)
+    page.write_page(items, tmp_path / "p.png", "x")
+    png = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "p.png"))).astype(float)
+    bitmap = pdfium.PdfDocument(page.pdf(items, "x"))[0].render(scale=page.DPI / 72)
+    pdf = bitmap.to_numpy()[..., 2::-1].astype(float)  # blue, green, red
+    assert png.shape[:2] == pytest.approx(pdf.shape[:2], abs=1)
+    pictures = [item for item in items if isinstance(item, page.Picture)]
+    assert len(pictures) == 3
+    for picture in pictures:
+        top, left = (round(mm * page.DPI / 25.4) + 3 for mm in (picture.y, picture.x))
+        bottom, right = (
+            round(mm * page.DPI / 25.4) - 3 for mm in (picture.y + picture.height, picture.x + picture.width)
+        )
+        one, other = (drawing[top:bottom, left:right] for drawing in (png, pdf))
+        assert one.std() > 5
+        assert np.abs(one - other).mean() < 5
+
+
+def test_pictures_survive_the_packing_bit_for_bit():
+    import zlib
+
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
+    content = page.pdf([page.Picture(10, 10, 20, 20, pixels)], "x")
+    stream = re.search(rb"/Subtype /Image.*?stream\n(.*?)\nendstream", content, re.DOTALL)
+    rows = np.frombuffer(zlib.decompress(stream[1]), np.uint8).reshape(7, 34)
+    assert (rows[:, 0] == 2).all()
+    assert np.array_equal(np.cumsum(rows[:, 1:], axis=0, dtype=np.uint8), pixels.reshape(7, 33))
+
+
+def test_what_cannot_be_written_is_told_in_a_sentence(scan, tmp_path):
+    with pytest.raises(OutputError, match=r"none of \.pdf, \.png"):
+        write_report(*scan, FACTS, tmp_path / "p.html")
+    with pytest.raises(InputError, match="Latin letters"):
+        write_report(*scan, Facts(case="Иванов"), tmp_path / "p.pdf")
+    with pytest.raises(InputError, match=r"save it as \.pdf"):
+        write_report(*scan, Facts(case="Müller"), tmp_path / "p.png")
+    with pytest.raises(InputError, match="is empty"):
+        write_report(scan[0], scan[1] * 0, FACTS, tmp_path / "p.pdf")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_report(*scan, FACTS, tmp_path / "file" / "p.pdf")
+
+
+# --- the body ---------------------------------------------------------------------------------------------------------
+
+
+def lump(*boxes: tuple[slice, slice, slice]) -> sitk.Image:
+    inside = np.zeros((60, 60, 60), np.uint8)
+    for box in boxes:
+        inside[box] = 1
+    return sitk.GetImageFromArray(inside)
+
+
+@pytest.mark.parametrize("view", [CORONAL, AXIAL, SAGITTAL], ids=["front", "feet", "left"])
+def test_a_body_stands_as_in_the_planes(view):
+    # three bars from the lowest corner (patient's right, front, foot) and a knob at the opposite one
+    mask = lump(np.s_[5:10, 5:10, 5:55], np.s_[5:10, 5:55, 5:10], np.s_[5:55, 5:10, 5:10], np.s_[40:55, 40:55, 40:55])
+    picture, scale = draw_body(mask, view, (150, 150))
+    shown = picture.mean(-1) < BACKGROUND - 5
+    rows, columns = np.nonzero(shown)
+    assert (np.ptp(columns) + 1) * scale == pytest.approx(50, abs=2)
+    assert (np.ptp(rows) + 1) * scale == pytest.approx(50, abs=2)
+
+    def seen(*lps: float) -> bool:
+        from_middle = np.array(lps) - 29.5
+        return bool(shown[round(75 + from_middle @ view.down / scale), round(75 + from_middle @ view.right / scale)])
+
+    assert seen(47, 47, 47), "the knob"
+    assert seen(7, 7, 7), "where the bars meet"
+    assert not seen(47, 25, 25)
+
+
+def test_what_is_nearer_hides_what_is_behind():
+    plate_in_front = lump(np.s_[20:40, 5:10, 5:55], np.s_[5:55, 45:50, 25:35])  # front is at low y in LPS
+    bar_in_front = lump(np.s_[20:40, 50:55, 5:55], np.s_[5:55, 10:15, 25:35])
+    spread = []
+    for mask in (plate_in_front, bar_in_front):
+        picture, _ = draw_body(mask, CORONAL, (150, 150))
+        spread.append(picture[65:85, 30:120].mean(-1).std())  # on the plate, away from its edges
+    assert spread[0] < 1
+    assert spread[1] > 5
+
+
+def test_a_left_handed_grid_shows_the_same_body(scan):
+    mask = scan[1]
+    other = sitk.Flip(mask, [False, True, False])
+    straight, turned = draw_body(mask, CORONAL, (90, 130)), draw_body(other, CORONAL, (90, 130))
+    assert np.abs(straight[0].astype(int) - turned[0]).mean() < 0.5
