@@ -146,7 +146,7 @@ def markdown(outcomes: list[Outcome], steps: int, names: tuple[list[str], list[s
     lines = [
         "# Ablation of the quantisation", "",
         f"{len(outcomes)} variants of one 3D U-Net (channels {settings.widths}, {settings.spacing:g} mm grid), "
-        f"{seeds} seeds each, {steps} steps each with {settings.batch} patches of {patch} voxels; rate, loss, "
+        f"{_seeds(seeds)} each, {steps} steps each with {settings.batch} patches of {patch} voxels; rate, loss, "
         f"augmentation and order of the patches are the same. Trained on {', '.join(training)}; Dice of the pancreas "
         f"on {', '.join(validation)}, on the working grid around the true pancreas, at the last step. "
         f"All runs together took {sum(outcome.minutes for outcome in outcomes):.0f} minutes of training on this "
@@ -175,6 +175,10 @@ def markdown(outcomes: list[Outcome], steps: int, names: tuple[list[str], list[s
     return "\n".join(lines) + "\n"
 
 
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
 def _millions(count: int) -> str:
     return f"{count / 1e6:.0f}" if count else "0"
 
@@ -194,6 +198,8 @@ def findings(outcomes: list[Outcome]) -> list[str]:
 def comparison(one: Outcome, other: Outcome, title: str) -> str:
     """A sentence that claims a difference only where it exceeds the spread between seeds."""
     difference = one.dice - other.dice
+    if min(len(one.finals), len(other.finals)) < 2:
+        return f"{title}: {difference:+.3f} Dice with one seed each; how far equal runs lie apart is not known."
     spread = max(max(outcome.finals) - min(outcome.finals) for outcome in (one, other))
     verdict = (
         "more than seeds of one variant differ" if abs(difference) > spread

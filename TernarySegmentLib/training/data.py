@@ -33,6 +33,7 @@ class Case:
         labels: uint8, indices into :data:`LABELS`.
         pancreas, organs: (n, 3) voxel positions that patches may be centred on.
         known: for each label whether the annotators drew it; a voxel of label 0 may belong to any that they did not.
+        spacing: of the grid, mm; None in files from before it was kept.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Case:
     pancreas: np.ndarray
     organs: np.ndarray
     known: tuple[bool, ...] = ALL_KNOWN
+    spacing: float | None = None
 
     @property
     def is_phantom(self) -> bool:
@@ -65,7 +67,7 @@ def prepare_case(
     grid = grid_over(bounds(ct), spacing)
     hu = np.clip(np.rint(to_grid(ct, grid)), -1024, 3000).astype(np.int16)
     drawn = np.isin(range(len(LABELS)), sorted(known))
-    np.savez_compressed(path, hu=hu, labels=labels_on_grid(labels, grid), known=drawn)
+    np.savez_compressed(path, hu=hu, labels=labels_on_grid(labels, grid), known=drawn, spacing=spacing)
     return grid.size
 
 
@@ -98,9 +100,10 @@ def load(path: Path) -> Case:
     with np.load(path) as arrays:
         hu, labels = arrays["hu"], arrays["labels"]
         known = tuple(arrays["known"].tolist()) if "known" in arrays else ALL_KNOWN
+        spacing = float(arrays["spacing"]) if "spacing" in arrays else None
     return Case(
         path.stem, torch.from_numpy(hu), torch.from_numpy(labels),
-        np.argwhere(labels == PANCREAS), np.argwhere(labels > 0)[::50], known,
+        np.argwhere(labels == PANCREAS), np.argwhere(labels > 0)[::50], known, spacing,
     )  # fmt: skip
 
 

@@ -114,4 +114,5 @@ PAPER = Settings(
     architecture="slices", widths=(32, 64, 128, 256), schedule="continuation", continuation_share=1.0, beta_start=3.0,
     patch=(32, 96, 128),
 )  # fmt: skip
-PRESETS = {"coarse": COARSE, "fine": FINE, "paper": PAPER}
+FULL = FINE.changed(weights="full", activations="relu")
+PRESETS = {"coarse": COARSE, "fine": FINE, "full": FULL, "paper": PAPER}

@@ -89,9 +89,18 @@ class Trainer:
         settings: ignored for the weights' shapes when resuming.
         cases: training cases.
         validation: cases for the learning curve, never trained on.
+
+    Raises:
+        InputError: the cases lie on another grid, or what the settings start from or learn from does not fit.
     """
 
     def __init__(self, folder: Path, settings: Settings, cases: list[Case], validation: list[Case]) -> None:
+        for case in cases:
+            if case.spacing not in (None, settings.spacing):
+                raise InputError(
+                    f"{case.name} was prepared on a grid of {case.spacing:g} mm, but the settings say "
+                    f"{settings.spacing:g} mm; prepare it with --spacing {settings.spacing:g}."
+                )
         torch.manual_seed(settings.seed)
         folder.mkdir(parents=True, exist_ok=True)
         settings.save(folder / SETTINGS_FILE)

@@ -111,6 +111,11 @@ def test_one_command_trains_all_variants_resumes_and_reports(tmp_path, monkeypat
     assert report.read_text() == text
 
 
+def test_one_seed_shows_nothing():
+    said = comparison(outcome(0.5), outcome(0.1), "This against that")
+    assert said == "This against that: +0.400 Dice with one seed each; how far equal runs lie apart is not known."
+
+
 def outcome(*finals: float) -> Outcome:
     return Outcome(FULL, tuple({1: dice} for dice in finals), 1.0)
 

@@ -233,6 +233,8 @@ def test_partial_and_complete_scans_train_together(tmp_path, monkeypatch):
     assert [case.known for case in cases] == [tuple(PANCREAS_KNOWN[0].tolist())] * 2
     assert all((case.labels[case.labels > 0] == PANCREAS).all() for case in cases)
 
+    with pytest.raises(InputError, match=r"grid of 2 mm, but the settings say 1\.5 mm; prepare it with --spacing 1\.5"):
+        Trainer(tmp_path / "run", TINY.changed(spacing=1.5), cases, [])
     settings = TINY.changed(batch=4, steps=2)
     mixed = [*cases, toy_case(1)]
     known = PatchSampler(mixed, settings).batch(0).known
