@@ -200,31 +200,26 @@ def _first(
     starts = np.empty(_FIRST_VOXELS, np.int64)
     sums = np.empty(_FIRST_VOXELS * WORD, np.int32)
     for z in range(start, stop):
-        for first in range(0, height * width, _FIRST_VOXELS):
-            for voxel in range(_FIRST_VOXELS):
-                y, x = divmod(min(first + voxel, height * width - 1), width)
-                starts[voxel] = levels.ctypes.data + (z - start) * plane + y * line + x * step
-            for channel in range(0, channels, WORD):
-                sums[:] = 0
-                for tap in range(9):
-                    place = weights[channel // WORD * 9 + tap].ctypes.data
-                    _multiply_first(
-                        starts.ctypes.data,
-                        tap // 3 * plane + tap % 3 * line,
-                        pairs,
-                        place,
-                        0,
-                        sums.ctypes.data,
-                        4 * WORD,
-                    )
-                for voxel in range(min(_FIRST_VOXELS, height * width - first)):
-                    y, x = divmod(first + voxel, width)
-                    words = _threshold32(
-                        sums.ctypes.data + 4 * WORD * voxel, low.ctypes.data + 4 * channel,
-                        high.ctypes.data + 4 * channel,
-                    )  # fmt: skip
-                    out_nonzero[z + 1, y + 1, x + 1, channel // WORD] = words[0]
-                    out_negative[z + 1, y + 1, x + 1, channel // WORD] = words[1]
+        for y in range(height):
+            base = levels.ctypes.data + (z - start) * plane + y * line
+            for x in range(0, width, _FIRST_VOXELS):
+                for voxel in range(_FIRST_VOXELS):
+                    starts[voxel] = base + min(x + voxel, width - 1) * step
+                for channel in range(0, channels, WORD):
+                    sums[:] = 0
+                    for tap in range(9):
+                        place = weights[channel // WORD * 9 + tap].ctypes.data
+                        _multiply_first(
+                            starts.ctypes.data, tap // 3 * plane + tap % 3 * line, pairs, place, 0,
+                            sums.ctypes.data, 4 * WORD,
+                        )  # fmt: skip
+                    for voxel in range(min(_FIRST_VOXELS, width - x)):
+                        words = _threshold32(
+                            sums.ctypes.data + 4 * WORD * voxel, low.ctypes.data + 4 * channel,
+                            high.ctypes.data + 4 * channel,
+                        )  # fmt: skip
+                        out_nonzero[z + 1, y + 1, x + voxel + 1, channel // WORD] = words[0]
+                        out_negative[z + 1, y + 1, x + voxel + 1, channel // WORD] = words[1]
 
 
 @compiled(
@@ -242,28 +237,29 @@ def _head(
     line = label.shape[2]
     plane = line * label.shape[1]
     for z in range(start, stop):
-        for first in range(0, height * width, _HEAD_VOXELS):
-            for voxel in range(_HEAD_VOXELS):
-                y, x = divmod(min(first + voxel, height * width - 1), width)
-                starts[voxel] = codes[z - start, y + 1, x + 1].ctypes.data
-                scores[voxel] = bias
-            index = 0
-            while index < labels:
-                place = weights.ctypes.data + index * pairs * 32
-                sums = scores.ctypes.data + 32 * index
-                if index + LABELS_TOGETHER <= labels:
-                    _multiply_labels(starts.ctypes.data, 0, pairs, place, table.ctypes.data, sums, row)
-                    index += LABELS_TOGETHER
-                else:
-                    _multiply_label(starts.ctypes.data, 0, pairs, place, table.ctypes.data, sums, row)
-                    index += 1
-            for voxel in range(min(_HEAD_VOXELS, height * width - first)):
-                y, x = divmod(first + voxel, width)
-                at = (2 * z * plane) + 2 * y * line + 2 * x
-                _decide(
-                    scores.ctypes.data + row * voxel, labels, target,
-                    label.ctypes.data + at, line, plane, margin.ctypes.data + 4 * at,
-                )  # fmt: skip
+        for y in range(height):
+            base = codes[z - start, y + 1, 1].ctypes.data
+            for x in range(0, width, _HEAD_VOXELS):
+                for voxel in range(_HEAD_VOXELS):
+                    starts[voxel] = base + min(x + voxel, width - 1) * pairs
+                    for output in range(labels * 8):
+                        scores[voxel, output] = bias[output]
+                index = 0
+                while index < labels:
+                    place = weights.ctypes.data + index * pairs * 32
+                    sums = scores.ctypes.data + 32 * index
+                    if index + LABELS_TOGETHER <= labels:
+                        _multiply_labels(starts.ctypes.data, 0, pairs, place, table.ctypes.data, sums, row)
+                        index += LABELS_TOGETHER
+                    else:
+                        _multiply_label(starts.ctypes.data, 0, pairs, place, table.ctypes.data, sums, row)
+                        index += 1
+                for voxel in range(min(_HEAD_VOXELS, width - x)):
+                    at = 2 * z * plane + 2 * y * line + 2 * (x + voxel)
+                    _decide(
+                        scores.ctypes.data + row * voxel, labels, target,
+                        label.ctypes.data + at, line, plane, margin.ctypes.data + 4 * at,
+                    )  # fmt: skip
 
 
 mark_warm()  # every kernel above has been compiled, or read from the cache, by now
