@@ -35,12 +35,14 @@ class Plan:
         rounds: turns of each contestant.
         budget_s: time for each contestant in each table.
         quick: a smoke test: tiny shapes, one turn, no figure worth quoting.
+        limit: the one instruction set to measure; None measures all that this processor offers.
     """
 
     ct: Path | None = None
     rounds: int = 9
     budget_s: float = 6.0
     quick: bool = False
+    limit: str | None = None
 
 
 def child(section: str, arguments: dict[str, Any], threads: int, environment: dict[str, str] | None = None) -> Any:
@@ -83,7 +85,11 @@ def run_networks(plan: Plan) -> Any:
         "shrink": 8 if plan.quick else 1,
     }
     result: dict[str, Any] = {}
-    for limit in machine.available()[: 1 if plan.quick else None]:
+    limits = [each for each in machine.available() if plan.limit in (None, each.name)]
+    if not limits:
+        names = ", ".join(each.name for each in machine.available())
+        raise BenchmarkError(f"this processor cannot be limited to {plan.limit}; it offers {names}")
+    for limit in limits[: 1 if plan.quick else None]:
         for threads in thread_counts()[: 1 if plan.quick else None]:
             for stage in ("fine", "coarse"):
                 full = {**arguments, "stage": stage, "threads": threads, "capped": bool(limit.environment)}
@@ -152,6 +158,7 @@ def arguments_of(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ct", type=Path, help="scan for the whole run; default: a synthetic one")
     parser.add_argument("--rounds", type=int, default=Plan.rounds, help=f"turns of each engine (default {Plan.rounds})")
+    parser.add_argument("--limit", metavar="SET", help="one instruction set, e.g. 'AVX2'; default: all there are")
     parser.add_argument("--quick", action="store_true", help="smoke test with tiny shapes; its figures mean nothing")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("docs"), metavar="FOLDER",
@@ -171,7 +178,7 @@ def run(options: argparse.Namespace) -> int:
     unknown = [name for name in chosen if name not in SECTIONS]
     if unknown:
         raise BenchmarkError(f"there is no section {unknown[0]}; choose of {', '.join(SECTIONS)}")
-    plan = Plan(options.ct, options.rounds, quick=options.quick)
+    plan = Plan(options.ct, options.rounds, quick=options.quick, limit=options.limit)
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / RESULTS
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -179,7 +186,10 @@ def run(options: argparse.Namespace) -> int:
     results["quick"] = plan.quick
     for name in chosen:
         print(name, file=sys.stderr, flush=True)
-        results[name] = SECTIONS[name](plan)
+        found = SECTIONS[name](plan)
+        # instruction sets measured one by one add up
+        keep = name == "networks" and plan.limit and results["networks"] if name in results else {}
+        results[name] = {**(keep or {}), **found}
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(report.write(results, options.output))
     return 0

@@ -11,6 +11,9 @@ from pathlib import Path
 
 LIBRARIES = ("numpy", "numba", "llvmlite", "torch", "onnxruntime", "openvino", "SimpleITK")
 
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"})
+"""Flags of processors that multiply bfloat16."""
+
 
 @dataclass(frozen=True)
 class InstructionSet:

@@ -77,8 +77,11 @@ def _layers(results: dict[str, Any]) -> list[str]:
         if threads != "1" or stage != "fine":
             continue
         rows = []
+        clock = figures.get("GHz")
         for layer, count in figures["products"].items():
             cells = []
+            mine = figures["layers"].get(engines.OURS, {}).get(layer)
+            per_cycle = f"{count / mine / clock / 1e9:.0f}" if mine and count and clock else ""
             for name in engines.NAMES:
                 seconds = figures["layers"].get(name, {}).get(layer)
                 if seconds is None:
@@ -87,11 +90,13 @@ def _layers(results: dict[str, Any]) -> list[str]:
                     cells.append(f"{1000 * seconds:.2f} · {count / seconds / 1e9:.0f}")
                 else:
                     cells.append(f"{1000 * seconds:.2f}")
-            rows.append([f"{layer} ({figures['kinds'][layer]})", *cells])
+            rows.append([f"{layer} ({figures['kinds'][layer]})", per_cycle, *cells])
         parts += [
             f"### Layers of the fine network, one thread, {limit}",
-            "Milliseconds · G products a second. The other engines' times are their own profilers'.",
-            _table(["layer", *engines.NAMES], rows),
+            "Milliseconds · G products a second; first column: products in one clock cycle of TernarySegment numba"
+            + (f" at {clock:.2f} GHz. " if clock else ". ")
+            + "The other engines' times are their own profilers'.",
+            _table(["layer", "a cycle", *engines.NAMES], rows),
         ]
     return parts
 
@@ -125,7 +130,64 @@ def _memory(results: dict[str, Any]) -> list[str]:
         ]
         rows.append([SPELLED[stage], *cells, f"1/{dense / packed:.1f}"])
     head = ["MB", "activations alive at once", "as float32", "weights", "as float32", "both together"]
-    return ["### Memory of the networks", _table(head, rows)]
+    note = "Without the output, a label and a margin for each voxel of the grid, on either side."
+    return ["### Memory of the networks", _table(head, rows), note]
+
+
+def _claims(results: dict[str, Any]) -> list[str]:
+    """What was aimed at before the work began, and what came out."""
+    rows: list[list[str]] = []
+
+    def add(claim: str, bar: str, value: float, reached: bool, form: str = "{:.2f}×") -> None:
+        rows.append([claim, bar, form.format(value), "yes" if reached else "**no**"])
+
+    networks = results.get("networks", {})
+    capped = next((name for name in ("AVX-512 VNNI", "as is") if name in networks), None)  # without AMX
+    wide = "VPOPCNTDQ" in str(results["machine"]["instructions"]) or "AMX" in str(results["machine"]["instructions"])
+    bars = {engines.TORCH: (4.2, 4.0), engines.OPENVINO_INT8: (1.1, 1.2)} if wide else {
+        engines.TORCH: (2.7, 4.0), engines.OPENVINO_INT8: (1.5, 1.2),
+    }  # fmt: skip
+    for threads, stages in networks.get(capped, {}).items() if capped else ():
+        figures = stages["fine"]
+        for name, (convolutions, whole) in bars.items():
+            if engines.OURS not in figures["seconds"] or name not in figures["seconds"]:
+                continue
+            if threads == "1" and name in figures["layers"]:
+                ratio = _hidden(figures, name) / _hidden(figures, engines.OURS)
+                add(
+                    f"ternary convolutions, 1 thread, against {name}",
+                    f"≥ {convolutions}×",
+                    ratio,
+                    ratio >= convolutions,
+                )
+            ratio = figures["seconds"][name]["median"] / figures["seconds"][engines.OURS]["median"]
+            many = f"{threads} thread{'s' * (threads != '1')}"
+            add(f"whole fine network, {many}, against {name}", f"≥ {whole}×", ratio, ratio >= whole)
+        mine, numpy = (figures["seconds"].get(name) for name in (engines.OURS, engines.OURS_NUMPY))
+        if threads == "1" and mine and numpy:
+            ratio = numpy["median"] / mine["median"]
+            add("NumPy path, how much longer, same bits", "≤ 10×", ratio, ratio <= 10)
+    if capped and {"1", "2"} <= set(networks[capped]):
+        one, two = (networks[capped][n]["fine"]["seconds"].get(engines.OURS) for n in ("1", "2"))
+        if one and two:
+            ratio = one["median"] / two["median"]
+            add("fine network, 1 → 2 threads", "≥ 1.85×", ratio, ratio >= 1.85)
+    if "pipeline" in results:
+        threads, runs = max(results["pipeline"]["runs"].items(), key=lambda item: int(item[0]))
+        seconds = _median([run["parts"]["networks"] for run in runs])
+        add(f"both networks in a whole run, {threads} threads", "< 1 s", seconds, seconds < 1, "{:.2f} s")
+        seconds = _median([run["total"] for run in runs])
+        add(f"`segment`, file to file, {threads} threads", "≤ 3 s", seconds, seconds <= 3, "{:.2f} s")
+        peak = max(run["peak bytes"] for run in runs) / 1e9
+        add("its peak memory", "≤ 0.8 GB", peak, peak <= 0.8, "{:.2f} GB")
+    if "900" in results.get("sizes", {}):
+        peak = results["sizes"]["900"]["peak bytes"] / 1e9
+        add("peak memory of a 512×512×900 scan", "≤ 1.6 GB", peak, peak <= 1.6, "{:.2f} GB")
+    for stage, figures in results.get("memory", {}).items():
+        parts = figures.values()
+        ratio = sum(part["float32"] for part in parts) / sum(part["packed"] for part in parts)
+        add(f"{SPELLED[stage]}: weights and activations against float32", "≤ 1/14", ratio, ratio >= 14, "1/{:.1f}")
+    return ["### Aims", _table(["what", "aim", "measured", "reached"], rows)] if rows else []
 
 
 def _median(values: list[float]) -> float:
@@ -202,7 +264,7 @@ def markdown(results: dict[str, Any]) -> str:
         parts.append("**A smoke test: tiny shapes, one turn. These figures mean nothing.**")
     if results.get("networks"):
         parts.append(f"![Time of the fine network in each engine]({CHART})")
-    for section in (_networks, _ratios, _scaling, _layers, _memory, _pipeline, _sizes, _standin):
+    for section in (_claims, _networks, _ratios, _scaling, _layers, _memory, _pipeline, _sizes, _standin):
         parts += section(results)
     return "\n\n".join(parts)
 

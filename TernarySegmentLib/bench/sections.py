@@ -44,6 +44,8 @@ def networks(stage: str, threads: int, rounds: int, budget_s: float, capped: boo
     for name in engines.NAMES:
         if not engines.installed(name):
             remarks[name] = "not installed"
+        elif name == engines.TORCH_HALF and not machine.flags() & machine.BFLOAT16:
+            remarks[name] = "no instructions"  # emulated, one run takes minutes
         elif capped and name in engines.UNCAPPED:
             remarks[name] = "no switch"
         else:
@@ -54,6 +56,7 @@ def networks(stage: str, threads: int, rounds: int, budget_s: float, capped: boo
     openvino = ready.get(engines.OPENVINO_INT8)
     return {
         "shape": shape,
+        "GHz": clock() if engines.installed(engines.OURS) else None,
         "kinds": {layer.name: _kind(network.graph, layer) for layer in network.graph.layers},
         "products": {layer.name: products(network.graph, layer, shape) for layer in network.graph.layers},
         "seconds": {name: Timing.of(spent).as_dict() for name, spent in seconds.items()},
@@ -61,6 +64,26 @@ def networks(stage: str, threads: int, rounds: int, budget_s: float, capped: boo
         "remarks": remarks,
         "int8 primitives": openvino.primitives() if isinstance(openvino, engines.OpenVino) else {},
     }
+
+
+def clock() -> float:
+    """Clock of the core under this load, in GHz: a chain of multiplications (3 cycles each) and XORs (1 cycle)."""
+    import numba
+
+    @numba.njit(nogil=True)
+    def chain(length: int) -> np.uint64:
+        value = np.uint64(12345)
+        for index in range(length):
+            value = (value * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(index)
+        return value
+
+    chain(10)
+    length, seconds = 20_000_000, []
+    for _ in range(5):
+        started = time.perf_counter()
+        chain(length)
+        seconds.append(time.perf_counter() - started)
+    return 4 * length / min(seconds) / 1e9
 
 
 def _kind(graph: Graph, layer: Layer) -> str:
@@ -98,8 +121,8 @@ def footprint() -> Data:
         largest = {"packed": 0, "float32": 0}
         for index, layer in enumerate(graph.layers):
             voxels: tuple[int, int, int] = tuple(n // graph.scale(layer.name) for n in shape)  # type: ignore[assignment]
-            if layer.kind == "head":  # both deliver a label and a margin in the end
-                packed[layer.name] = dense[layer.name] = int(np.prod(shape)) * 5
+            if layer.kind == "head":  # its output, a label and a margin a voxel, is not counted on either side
+                packed[layer.name] = dense[layer.name] = 0
             else:
                 packed[layer.name] = FeatureMap.zeros(voxels, layer.channels).nbytes
                 dense[layer.name] = 4 * int(np.prod(voxels)) * layer.channels
