@@ -90,6 +90,7 @@ def _report(
 def _segment(options: argparse.Namespace) -> int:
     import time
 
+    from TernarySegmentLib.engine.network import load_kernels_meanwhile
     from TernarySegmentLib.imaging.dicomseg import DICOM_SUFFIX, check_dicom_output
     from TernarySegmentLib.imaging.preview import write_preview
     from TernarySegmentLib.imaging.reading import read_ct
@@ -103,6 +104,7 @@ def _segment(options: argparse.Namespace) -> int:
     if options.confidence:
         check_suffix(options.confidence, IMAGE_SUFFIXES)
     started = time.monotonic()
+    load_kernels_meanwhile(options.backend)
     ct = read_ct(options.input)
     reading = round(time.monotonic() - started, 3)
     settings = Options(

@@ -185,13 +185,11 @@ def whole_run(ct: str, threads: int) -> Data:
     from contextlib import ExitStack
 
     from TernarySegmentLib import pipeline
-    from TernarySegmentLib.engine.network import load_kernels
+    from TernarySegmentLib.engine.network import load_kernels_meanwhile
     from TernarySegmentLib.imaging import reading, writing
 
     watch = _Stopwatch()
-    started = time.perf_counter()
-    load_kernels()
-    watch.add("loading the kernels", started)
+    loading = load_kernels_meanwhile()
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         for owner, attribute, name in (
             (pipeline, "check_ct", "checking"),
@@ -206,6 +204,9 @@ def whole_run(ct: str, threads: int) -> Data:
         started = time.perf_counter()
         image = reading.read_ct(Path(ct))
         watch.add("reading", started)
+        started = time.perf_counter()
+        loading.join()
+        watch.add("waiting for the kernels", started)
         begun = time.perf_counter()
         result = pipeline.run(pipeline.segment(image, pipeline.Options(threads=threads)))
         segmenting = time.perf_counter() - begun
@@ -213,7 +214,7 @@ def whole_run(ct: str, threads: int) -> Data:
         writing.write_mask(result.mask, Path(folder) / "mask.nii.gz", provenance=result.model)
         watch.add("writing", begun)
     parts = dict(watch.seconds)
-    inside = sum(parts.values()) - parts["reading"] - parts["writing"] - parts["loading the kernels"]
+    inside = sum(parts.values()) - parts["reading"] - parts["writing"] - parts["waiting for the kernels"]
     parts["the rest"] = max(0.0, segmenting - inside)
     return {
         "size": image.GetSize(),

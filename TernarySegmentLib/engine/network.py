@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from contextlib import suppress
 from itertools import pairwise
+from threading import Thread
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
@@ -60,6 +62,24 @@ def load_kernels(backend: Backend = "auto") -> Kernels:
     from TernarySegmentLib.engine import reference
 
     return reference
+
+
+def load_kernels_meanwhile(backend: Backend = "auto") -> Thread:
+    """Load compiled kernels in a thread while the scan is read: both take about as long.
+
+    On a computer's first run nothing is compiled here: that is left to a child process.
+    """
+
+    def load() -> None:
+        with suppress(ImportError):  # without numba there is nothing to load; an import asked for will tell
+            from TernarySegmentLib.engine import jit
+
+            if jit.is_warm():
+                load_kernels(backend)
+
+    thread = Thread(target=load if backend != "numpy" else lambda: None, daemon=True)
+    thread.start()
+    return thread
 
 
 def fold_levels(levels: np.ndarray) -> np.ndarray:
