@@ -90,6 +90,8 @@ class CorrectSection(VTKObservationMixin):
 
     def reset(self) -> None:
         """The node has a new automatic result."""
+        if self._node is None:
+            return
         self._automatic, self._seen = part_from_text(self._node.GetAttribute(AUTOMATIC)), self._voxels()
         self.editor.forget()
         self.seeding.forget()

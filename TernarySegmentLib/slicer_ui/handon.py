@@ -48,7 +48,7 @@ def save_segmentation(node: Any, path: str | Path, volume: Any = None) -> None:
         OutputError: another ending, or the place cannot be written; nothing half-written is left.
     """
     if not check_suffix(path).endswith(".seg.nrrd"):
-        write_mask(segment_mask(node, _scan_of(node, volume)), path, provenance=_provenance(node))
+        write_mask(segment_mask(node, _scan_of(node, volume)), path, provenance=provenance_of(node))
         return
     pancreas_in(node)
     with atomic_path(path) as temporary:
@@ -95,7 +95,7 @@ def save_dicom_seg(node: Any, volume: Any, path: str | Path, source: Source | No
                 name=volume.GetName()
             )
         )
-    write_dicom_seg(mask, files, path, provenance=_provenance(node), corrected=edited(node))
+    write_dicom_seg(mask, files, path, provenance=provenance_of(node), corrected=edited(node))
 
 
 def save_report(node: Any, volume: Any, path: str | Path, case: str = "") -> None:
@@ -116,7 +116,7 @@ def save_report(node: Any, volume: Any, path: str | Path, case: str = "") -> Non
     mask = segment_mask(node, volume)
     ct = take_scan(volume).image()
     mask.CopyInformation(ct)  # parent transforms included, as where the numbers of the panel were measured
-    write_report(ct, mask, _facts(node, case), path)
+    write_report(ct, mask, facts_of(node, case), path)
 
 
 # --- what they hold ---------------------------------------------------------------------------------------------------
@@ -267,7 +267,8 @@ def _to_world(node: Any) -> np.ndarray:
     return to_numpy(matrix)
 
 
-def _facts(node: Any, case: str) -> Facts:
+def facts_of(node: Any, case: str) -> Facts:
+    """What a report tells beside what is measured, from what the node keeps of its run."""
     kept = statistics.kept(node)
     if kept is None:
         return Facts(corrected=edited(node), case=case)
@@ -282,6 +283,7 @@ def _facts(node: Any, case: str) -> Facts:
     )
 
 
-def _provenance(node: Any) -> dict[str, str]:
+def provenance_of(node: Any) -> dict[str, str]:
+    """Name and check sum of the model that made the mask; empty when that is not known."""
     report = statistics.kept(node)
     return {"name": "pancreas", "sha256": report.model} if report is not None and report.model else {}

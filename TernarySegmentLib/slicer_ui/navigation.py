@@ -7,17 +7,18 @@ from collections.abc import Sequence
 import slicer
 
 
-def go_to(position_ras: Sequence[float]) -> None:
-    """Centre all slice views and 3D views on a point and set the crosshair there.
+def go_to(position_ras: Sequence[float], crosshair: bool = False) -> None:
+    """Centre all slice views and 3D views on a point.
 
     Args:
         position_ras: RAS, mm.
+        crosshair: whether Slicer's crosshair marks it.
     """
     slicer.modules.markups.logic().JumpSlicesToLocation(*position_ras, True)
-    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-    if crosshair is not None:
-        crosshair.SetCrosshairRAS(*position_ras)
-        crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowSmallBasic)
+    mark = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair and mark is not None:
+        mark.SetCrosshairRAS(*position_ras)
+        mark.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowBasic)
     for view in slicer.util.getNodesByClass("vtkMRMLViewNode"):
         camera = slicer.modules.cameras.logic().GetViewActiveCameraNode(view)
         if camera is not None:  # moved along, so that the direction stays

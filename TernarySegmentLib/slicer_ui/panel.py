@@ -15,6 +15,7 @@ from TernarySegmentLib.review.places import Place, find_places
 from TernarySegmentLib.slicer_ui import accelerator, checklist, statistics
 from TernarySegmentLib.slicer_ui.background import Background, once
 from TernarySegmentLib.slicer_ui.correct import CorrectSection, hu_range
+from TernarySegmentLib.slicer_ui.handing import HandOnSection
 from TernarySegmentLib.slicer_ui.inspection import Inspection
 from TernarySegmentLib.slicer_ui.job import LongJob
 from TernarySegmentLib.slicer_ui.overlay import put_confidence
@@ -64,6 +65,7 @@ class Panel(VTKObservationMixin):
         self.result = ResultSection(ui)
         self.review = ReviewSection(ui)
         self.correct = CorrectSection(ui, logic, self.background, self.job, self.status, self._on_edited)
+        self.handon = HandOnSection(ui, self.background, self.status)
         self._shortcuts = Shortcuts(ui, self.review)
         self._connect()
 
@@ -172,14 +174,15 @@ class Panel(VTKObservationMixin):
             for section in (ui.resultButton, ui.reviewButton):
                 section.collapsed = node is None
             if node is None:
-                ui.correctButton.collapsed = True
-        for section in (ui.resultButton, ui.reviewButton, ui.correctButton):
+                ui.correctButton.collapsed = ui.handOnButton.collapsed = True
+        for section in (ui.resultButton, ui.reviewButton, ui.correctButton, ui.handOnButton):
             section.enabled = node is not None
         self.result.show(node)
         if parameters is not None:
             self.result.display(parameters)
         self.review.show(node, parameters is not None and parameters.show_confidence)
         self.correct.show(node, parameters, self._entered)
+        self.handon.show(node)
         self._shortcuts.enable(self._entered and node is not None, ui.correctButton.collapsed)
 
     def _why_not(self) -> str:

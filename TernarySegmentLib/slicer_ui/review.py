@@ -56,8 +56,9 @@ class ReviewSection:
         """
         entries = checklist.kept(node)
         if node is not self._node or (entries or []) != self._entries:
-            if node is not self._node:
+            if node is not self._node and self._at is not None:
                 self._at = None
+                hide_crosshair()
             self._node, self._entries = node, entries or []
             self._fill()
         confidence = node.GetNodeReference(CONFIDENCE) if node is not None else None
@@ -97,7 +98,7 @@ class ReviewSection:
         self._at = index
         self._ui.placesTable.selectRow(index)
         self._ui.placesTable.scrollToItem(self._ui.placesTable.item(index, NUMBER))
-        go_to(self._entries[index].position_ras)
+        go_to(self._entries[index].position_ras, crosshair=True)
         self._update(True)
 
     def _mark(self, index: int, value: bool) -> None:
@@ -135,8 +136,6 @@ class ReviewSection:
                 table.setItem(row, column, cell)
         table.resizeRowsToContents()
         self._filling = False
-        if not self._entries:
-            hide_crosshair()
 
     def _update(self, searched: bool) -> None:
         ui, entries = self._ui, self._entries

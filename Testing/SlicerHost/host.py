@@ -32,7 +32,7 @@ import uiloader
 import widgets
 from PySide6.QtCore import QPoint, QSettings, Qt, qInstallMessageHandler
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QMessageBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QMessageBox, QVBoxLayout, QWidget
 from scene import Scene
 from views import FourUp
 
@@ -48,6 +48,29 @@ class qSlicerScriptedLoadableModuleWidget(widgets.qMRMLWidget):
     def reload(self) -> None:
         """Make the Python half again from the module's present source; slicer.util.reloadScriptedModule calls it."""
         self.host._instantiate(self.module_name)
+
+
+class FileDialog:
+    """qt.QFileDialog's static functions: the next of `Host.paths`, as if the person had chosen it; a plain str, as in
+    PythonQt."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def getSaveFileName(self, parent: Any = None, caption: str = "", folder: str = "", kinds: str = "") -> str:
+        return self._answer(caption, lambda: QFileDialog.getSaveFileName(None, caption, folder, kinds)[0])
+
+    def getOpenFileName(self, parent: Any = None, caption: str = "", folder: str = "", kinds: str = "") -> str:
+        return self._answer(caption, lambda: QFileDialog.getOpenFileName(None, caption, folder, kinds)[0])
+
+    def getExistingDirectory(self, parent: Any = None, caption: str = "", folder: str = "") -> str:
+        return self._answer(caption, lambda: QFileDialog.getExistingDirectory(None, caption, folder))
+
+    def _answer(self, caption: str, ask: Callable[[], str]) -> str:
+        self._host.dialogs.append(caption)
+        if self._host.interactive:
+            return ask()
+        return str(self._host.paths.pop(0)) if self._host.paths else ""
 
 
 class Host:
@@ -66,6 +89,7 @@ class Host:
         self.interactive = interactive
         self.messages: list[tuple[str, str]] = []
         self.answers: list[bool] = []
+        self.paths: list[str | Path] = []
         self.errors = pythonqt.errors
         self.home = application.make_home()
         QSettings.setDefaultFormat(QSettings.Format.IniFormat)
@@ -93,6 +117,7 @@ class Host:
     # -- what `import` finds
     def _install_modules(self) -> None:
         qt = pythonqt.QtModule("qt")
+        pythonqt._extra["QFileDialog"] = FileDialog(self)
         pythonqt._extra["QUiLoader"] = pythonqt.wrapper_class(uiloader.HostUiLoader)
         sys.modules["qt"] = qt
         sys.modules["ctk"] = pythonqt.make_module("ctk", widgets.CTK)
@@ -269,7 +294,7 @@ class Host:
         """File > Close Scene; forgets messages and errors too."""
         self.scene.mrml.Clear(0)
         self.process_events()
-        for kept in (self.messages, self.answers, self.errors, self.pip_calls, self.dialogs):
+        for kept in (self.messages, self.answers, self.paths, self.errors, self.pip_calls, self.dialogs):
             kept.clear()
 
     def close(self) -> None:
