@@ -4,11 +4,128 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from host import Host
 from panel import MODULE, ROOT
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QImage, QPainter
+from PySide6.QtTest import QTest
 
-WAIT_S = 300
+WAIT_S = 600
+PANEL = 480
+VIEWS = (1200, 900)
+
+
+class Tour:
+    """A walk through the panel.
+
+    Args:
+        host: the test host.
+        folder: where the pictures go.
+    """
+
+    def __init__(self, host: Host, folder: Path) -> None:
+        self.host, self.folder = host, folder
+        self.widget = host.load_module(MODULE)
+        self.ui = self.widget.ui
+
+    def wait(self, until: Any) -> None:
+        if not self.host.process_events(until, timeout=WAIT_S):
+            raise SystemExit(f"The panel did not get there within {WAIT_S} s.")
+
+    def settle(self) -> None:
+        self.host.process_events(timeout=0.5)
+
+    def open_only(self, *sections: Any) -> None:
+        """Fold every section but these."""
+        ui = self.ui
+        for section in (ui.inputButton, ui.resultButton, ui.reviewButton, ui.correctButton, ui.handOnButton):
+            section.collapsed = all(section is not each for each in sections)
+        self.settle()
+
+    def panel(self, name: str) -> None:
+        """The panel alone."""
+        self.host.grab(self.widget, self.folder / f"{name}.png", PANEL)
+
+    def views(self, name: str) -> None:
+        """The four views alone."""
+        self.host.render_four_up(VIEWS, self.folder / f"{name}.png")
+
+    def both(self, name: str) -> None:
+        """The panel at the left, the views at the right, as in Slicer."""
+        self.panel(name)
+        left = QImage(str(self.folder / f"{name}.png"))
+        right = self.host.render_four_up(VIEWS)
+        whole = QImage(left.width() + right.width(), max(left.height(), right.height()), QImage.Format.Format_RGB888)
+        whole.fill(self.host.panel_of(self.widget).palette().window().color())
+        painter = QPainter(whole)
+        painter.drawImage(0, 0, left)
+        painter.drawImage(left.width(), 0, right)
+        painter.end()
+        whole.save(str(self.folder / f"{name}.png"))
+
+    # -- the stops
+    def segment(self) -> None:
+        self.wait(lambda: self.ui.segmentButton.enabled)
+        self.panel("panel-before")
+        self.host.click(self.ui.segmentButton)
+        self.wait(lambda: self.ui.progressBar.value > 300 or self.ui.segmentButton.enabled)
+        self.panel("panel-during")
+        self.wait(lambda: self.ui.segmentButton.enabled and self.widget.panel.review.entries)
+        self.host.click(self.ui.show3dBox)
+        self.host.click(self.ui.jumpButton)
+        self.settle()
+        self.host.qt_app.layoutManager().resetThreeDViews()
+        self.panel("panel-after")
+        self.views("views")
+
+    def review(self) -> None:
+        self.host.click(self.ui.confidenceBox)
+        for button in (self.ui.nextButton, self.ui.checkButton, self.ui.checkButton):
+            self.host.click(button)
+        self.settle()
+        self.open_only(self.ui.reviewButton)
+        self.both("review")
+        self.host.click(self.ui.confidenceBox)
+
+    def correct(self) -> None:
+        """One point outside at the place in question, one inside beside it, and a box."""
+        self.open_only(self.ui.correctButton)
+        entry = self.widget.panel.review.entries[0]
+        self.host.click(self.ui.outsideButton)
+        self.click_at(entry.position_ras)
+        self.host.click(self.ui.insideButton)
+        self.click_at(np.add(entry.position_ras, (12, 8, 0)))
+        self.host.click(self.ui.insideButton)
+        self.host.click(self.ui.boxButton)
+        self.wait(lambda: "Dice" in self.ui.changesLabel.text)
+        self.settle()
+        self.both("correct")
+
+    def hand_on(self) -> None:
+        self.open_only(self.ui.resultButton, self.ui.handOnButton)
+        self.panel("hand-on")
+
+    def click_at(self, ras: Any) -> None:
+        """Click at a point in the axial view and wait for the border."""
+        import vtk
+
+        self.host.four_up().resize(*VIEWS)
+        self.host.four_up().show()
+        self.widget.panel.review._go(0)
+        self.settle()
+        view = self.host.qt_app.layoutManager().sliceWidget("Red").sliceView()
+        view.picture(view.size())
+        matrix = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(view.mrmlSliceNode().GetXYToRAS(), matrix)
+        x, y = matrix.MultiplyPoint((*ras, 1))[:2]
+        where = QPoint(round(x), view.height() - 1 - round(y))
+        QTest.mouseMove(view, where)
+        QTest.mouseClick(view, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, where)
+        self.settle()
+        self.wait(lambda: not self.widget.panel.background.busy("seeds"))
 
 
 def main() -> None:
@@ -18,8 +135,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     host = Host()
-    widget = host.load_module(MODULE)
-    ui = widget.ui
+    tour = Tour(host, arguments.output)
     if arguments.ct is not None:
         display = host.load_volume(arguments.ct).GetDisplayNode()
         display.SetAutoWindowLevel(False)
@@ -28,27 +144,12 @@ def main() -> None:
         from TernarySegmentLib.slicer_ui.sample import add_phantom
 
         add_phantom()
-    widget.enter()
-    wait(host, lambda: ui.segmentButton.enabled)
-    host.grab(widget, arguments.output / "panel-before.png")
-    host.click(ui.segmentButton)
-    wait(host, lambda: ui.progressBar.value > 300 or ui.segmentButton.enabled)
-    host.grab(widget, arguments.output / "panel-during.png")
-    wait(host, lambda: ui.segmentButton.enabled)
-    host.click(ui.show3dBox)
-    host.click(ui.jumpButton)
-    host.process_events(timeout=0.5)
-    host.qt_app.layoutManager().resetThreeDViews()
-    host.grab(widget, arguments.output / "panel-after.png")
-    host.render_four_up((1200, 900), arguments.output / "views.png")
+    tour.widget.enter()
+    for stop in (tour.segment, tour.review, tour.correct, tour.hand_on):
+        stop()
     for picture in sorted(arguments.output.glob("*.png")):
         print(picture)
     host.close()
-
-
-def wait(host: Host, until: object) -> None:
-    if not host.process_events(until, timeout=WAIT_S):  # type: ignore[arg-type]
-        raise SystemExit(f"The panel did not get there within {WAIT_S} s.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""Hand on in the test host: each button asks for a place, writes the mask as it is, and says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from panel_support import mask_of, segment, slicer
+
+from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID
+
+
+@pytest.fixture
+def edited(host, ready):
+    """The phantom segmented, one slice of the mask wiped by hand, the Hand on part open."""
+    widget, volume = ready
+    node = segment(host, widget)
+    mask = mask_of(node, volume)
+    mask[np.flatnonzero(mask.any((1, 2)))[3]] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, SEGMENT_ID, volume)
+    widget.ui.handOnButton.collapsed = False
+    return widget, volume, node, mask
+
+
+def save(host, widget, button, path: Path) -> Path:
+    """Press a button, choose a path, wait until it is written."""
+    host.paths.append(path)
+    host.click(button)
+    assert host.process_events(until=lambda: "Writing" not in widget.ui.statusLabel.text, timeout=120)
+    assert widget.ui.statusLabel.text == f"Saved “{path}”."
+    return path
+
+
+def test_segmentation_loads_again_with_the_mask_as_it_is(host, edited, tmp_path):
+    widget, volume, _, mask = edited
+    path = save(host, widget, widget.ui.saveSegmentationButton, tmp_path / "Ä b" / "mine.seg.nrrd")
+    loaded = slicer.util.loadSegmentation(str(path))
+    assert np.array_equal(mask_of(loaded, volume), mask)
+
+
+def test_plain_mask_lies_on_the_scan_s_grid(host, edited, tmp_path):
+    widget, _, _, mask = edited
+    path = save(host, widget, widget.ui.saveSegmentationButton, tmp_path / "mine.nii.gz")
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), mask)
+
+
+@pytest.mark.parametrize("suffix", ["stl", "obj"])
+def test_surface_is_written(host, edited, tmp_path, suffix):
+    widget, _, _, _ = edited
+    path = save(host, widget, widget.ui.saveSurfaceButton, tmp_path / f"mine.{suffix}")
+    assert path.stat().st_size > 10_000
+
+
+def test_report_names_nobody_unless_asked(host, edited, tmp_path):
+    widget, _, _, _ = edited
+    plain = save(host, widget, widget.ui.saveReportButton, tmp_path / "plain.png")
+    widget.ui.caseEdit.text = "Case 7"
+    named = save(host, widget, widget.ui.saveReportButton, tmp_path / "named.png")
+    one, other = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (plain, named))
+    assert one.shape == other.shape
+    assert (one != other).any()
+
+
+def test_dicom_segmentation_asks_for_the_series_and_tells_when_it_does_not_fit(host, edited, tmp_path):
+    widget, _, _, _ = edited
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    empty = tmp_path / "series"
+    empty.mkdir()
+    host.paths += [empty, tmp_path / "mine.dcm"]
+    host.click(widget.ui.saveDicomButton)
+    assert host.process_events(until=lambda: "Writing" not in widget.ui.statusLabel.text, timeout=60)
+    assert widget.ui.statusLabel.text.endswith(".")
+    assert "Saved" not in widget.ui.statusLabel.text
+    assert not (tmp_path / "mine.dcm").exists()
+    assert widget.ui.saveDicomButton.enabled
+
+
+def test_nothing_is_written_when_no_place_is_chosen(host, edited):
+    widget, _, _, _ = edited
+    said = widget.ui.statusLabel.text
+    for button in (widget.ui.saveSegmentationButton, widget.ui.saveSurfaceButton, widget.ui.saveReportButton):
+        host.click(button)
+    assert widget.ui.statusLabel.text == said
+    assert len(host.dialogs) == 3
