@@ -36,6 +36,8 @@ class ReviewSection:
         for column, width in ((NUMBER, 28), (WHAT, 96), (CHECKED, 60)):
             table.setColumnWidth(column, width)
         header.setSectionResizeMode(WHY, qt.QHeaderView.Stretch)
+        # a row's height follows its sentence when the panel's width changes
+        table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         table.connect("cellClicked(int,int)", self._on_clicked)
         table.connect("itemChanged(QTableWidgetItem*)", self._on_changed)
         ui.nextButton.connect("clicked()", self.next)
@@ -134,7 +136,6 @@ class ReviewSection:
             )
             for column, cell in enumerate(cells):
                 table.setItem(row, column, cell)
-        table.resizeRowsToContents()
         self._filling = False
 
     def _update(self, searched: bool) -> None:
