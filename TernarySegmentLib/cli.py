@@ -197,9 +197,12 @@ def _phantom(options: argparse.Namespace) -> int:
     from TernarySegmentLib.imaging.writing import atomic_path
     from TernarySegmentLib.phantom import make_phantom
 
-    with atomic_path(options.output) as temporary:
-        sitk.WriteImage(make_phantom(options.seed).ct, str(temporary), True)
-    print(f"synthetic abdomen: {options.output}")
+    phantom = make_phantom(options.seed)
+    for what, image, path in (("abdomen", phantom.ct, options.output), ("labels", phantom.labels, options.labels)):
+        if path is not None:
+            with atomic_path(path) as temporary:
+                sitk.WriteImage(image, str(temporary), True)
+            print(f"synthetic {what}: {path}")
     return 0
 
 
@@ -233,7 +236,8 @@ def _parser() -> argparse.ArgumentParser:
 
     phantom = commands.add_parser("phantom", help="write a synthetic abdomen CT to try the program on")
     phantom.add_argument("-o", "--output", type=Path, required=True, help=".nii.gz, .nrrd or .mha")
-    phantom.add_argument("--seed", type=int, default=0)
+    phantom.add_argument("--labels", type=Path, metavar="FILE", help="write its eight organs too, to try training")
+    phantom.add_argument("--seed", type=int, default=0, help="another number is another patient")
     phantom.set_defaults(command=_phantom)
 
     model = commands.add_parser("model", help="about the model file")
