@@ -111,13 +111,14 @@ class TernarySegmentLogic(ScriptedLoadableModuleLogic):
 
     def options(self, parameters):
         """The pipeline's options as the panel's parameters say; with the confidence map, for the review."""
-        from TernarySegmentLib.pipeline import Options
+        from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options
         from TernarySegmentLib.slicer_ui.region import box_of
 
         return Options(
             threads=parameters.threads,
             smoothing_mm=parameters.smoothing,
             region=box_of(parameters.region) if parameters.region else None,
+            model=Path(parameters.model) if parameters.model else DEFAULT_MODEL,
             python=shutil.which("PythonSlicer") or sys.executable,
             confidence=True,
         )

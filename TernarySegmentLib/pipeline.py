@@ -139,8 +139,12 @@ class Result:
 
 
 @lru_cache(maxsize=2)
+def _read_model(path: Path, changed_ns: int) -> Model:
+    return modelfile.load(path)
+
+
 def load_model(path: Path = DEFAULT_MODEL) -> Model:
-    """The model file, read and checked once per process.
+    """The model file, read and checked once per process and change of the file.
 
     Raises:
         ModelError: it is missing, damaged, foreign or from a newer version.
@@ -150,7 +154,11 @@ def load_model(path: Path = DEFAULT_MODEL) -> Model:
         >>> list(model.stages), model.labels[model.target]
         (['coarse', 'fine'], 'pancreas')
     """
-    return modelfile.load(path)
+    try:
+        changed_ns = path.stat().st_mtime_ns
+    except OSError:  # reading it says why
+        changed_ns = 0
+    return _read_model(path, changed_ns)
 
 
 class _Clock:

@@ -81,6 +81,7 @@ class Panel(VTKObservationMixin):
             (ui.sampleButton, self.load_sample),
         ):
             button.connect("clicked()", action)
+        ui.modelPathEdit.connect("currentPathChanged(QString)", self.choose_model)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
         self.addObserver(scene, scene.EndImportEvent, self._on_changed)
@@ -102,6 +103,7 @@ class Panel(VTKObservationMixin):
         if self.parameters is None:
             self.parameters = self.logic.getParameterNode()
             self._gui = self.parameters.connectGui(self.ui)
+            self.ui.modelPathEdit.currentPath = self.parameters.model
             self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_changed)
         if self.parameters.volume is None:
             self.parameters.volume = _shown_volume()
@@ -252,6 +254,11 @@ class Panel(VTKObservationMixin):
             self.update()
 
     # -- what else can be pressed
+    def choose_model(self, path: str) -> None:
+        """Take own weights; an empty path goes back to those that came with the module."""
+        if self.parameters is not None:
+            self.parameters.model = path
+
     def mark_region(self) -> None:
         """Place a box that limits the search."""
         if self.parameters is None or self.parameters.volume is None:

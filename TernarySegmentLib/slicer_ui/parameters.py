@@ -17,6 +17,7 @@ class Parameters:
     region: search only inside this box; None searches the whole scan.
     smoothing: of the border, mm.
     threads: 0 means all cores.
+    model: path of own weights; empty for those that came with the module.
     opacity, filled, outlined, show_3d: how the result is displayed.
     show_confidence: whether the confidence map lies over the slice views.
     box: segment again inside this box.
@@ -29,6 +30,7 @@ class Parameters:
     region: vtkMRMLMarkupsROINode
     smoothing: Annotated[float, WithinRange(0.0, 3.0)] = 0.0
     threads: Annotated[int, WithinRange(0, 64)] = 0
+    model: str = ""
     opacity: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
     filled: bool = True
     outlined: bool = True
