@@ -25,7 +25,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_kwargs: Any) -> str:
-    """Links that leave docs/ point to where the files lie in the site."""
+    """Links that leave docs/ or enter it point to where the files lie in the site."""
     if page.file.src_uri in TAKEN_IN:
-        return markdown
+        return re.sub(r"\]\(((?:\.\./)*)docs/", r"](\1", markdown)
     return re.sub(r"\]\(\.\./(?=Resources/|CHANGELOG|LICENSE)", "](", markdown)

@@ -103,7 +103,6 @@ class Panel(VTKObservationMixin):
         if self.parameters is None:
             self.parameters = self.logic.getParameterNode()
             self._gui = self.parameters.connectGui(self.ui)
-            self.ui.modelPathEdit.currentPath = self.parameters.model
             self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_changed)
         if self.parameters.volume is None:
             self.parameters.volume = _shown_volume()
@@ -166,6 +165,8 @@ class Panel(VTKObservationMixin):
         ui.acceleratorLabel.text = accelerator.state(in_words(expected) if expected else None)
         ui.acceleratorButton.setVisible(accelerator.available() and not accelerator.installed())
         ui.acceleratorButton.enabled = not self.job.running
+        if parameters is not None and ui.modelPathEdit.currentPath != parameters.model:
+            ui.modelPathEdit.currentPath = parameters.model
         self._update_sections(parameters.result if parameters else None)
 
     def _update_sections(self, node: Any) -> None:
