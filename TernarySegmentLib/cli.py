@@ -94,6 +94,8 @@ def _segment(options: argparse.Namespace) -> int:
     from TernarySegmentLib.imaging.dicomseg import DICOM_SUFFIX, check_dicom_output
     from TernarySegmentLib.imaging.preview import write_preview
     from TernarySegmentLib.imaging.reading import read_ct
+    from TernarySegmentLib.imaging.report import check_report
+    from TernarySegmentLib.imaging.surface import SURFACE_SUFFIXES
     from TernarySegmentLib.imaging.writing import IMAGE_SUFFIXES, SUFFIXES, atomic_path, check_suffix, write_image
     from TernarySegmentLib.pipeline import Options, segment
     from TernarySegmentLib.review.places import find_places
@@ -103,6 +105,10 @@ def _segment(options: argparse.Namespace) -> int:
         check_dicom_output(options.input)
     if options.confidence:
         check_suffix(options.confidence, IMAGE_SUFFIXES)
+    if options.surface:
+        check_suffix(options.surface, SURFACE_SUFFIXES)
+    if options.page:
+        check_report(options.page, options.case)
     started = time.monotonic()
     load_kernels_meanwhile(options.backend)
     ct = read_ct(options.input)
@@ -124,6 +130,8 @@ def _segment(options: argparse.Namespace) -> int:
     if options.preview:
         write_preview(ct, result.mask, options.preview)
         outputs["preview"] = str(options.preview)
+    if result.found:
+        outputs |= _write_for_people(result, ct, options)
     result.seconds["Writing"] = round(time.monotonic() - started, 3)
     if options.report:
         outputs["report"] = str(options.report)
@@ -151,6 +159,28 @@ def _write_mask(result: Result, ct: sitk.Image, options: argparse.Namespace) -> 
     else:
         return False
     return True
+
+
+def _write_for_people(result: Result, ct: sitk.Image, options: argparse.Namespace) -> dict[str, str]:
+    """Write the surface and the page of a mask that is not empty; returns what was written."""
+    from datetime import datetime
+
+    from TernarySegmentLib.imaging.report import Facts, write_report
+    from TernarySegmentLib.imaging.surface import closed_surface, write_surface
+    from TernarySegmentLib.review.confidence import in_words
+
+    outputs = {}
+    if options.surface:
+        write_surface(closed_surface(result.mask), options.surface)
+        outputs["surface"] = str(options.surface)
+    if options.page:
+        facts = Facts(
+            in_words(result.confidence), result.model.get("sha256", ""), datetime.now(), sum(result.seconds.values()),
+            case=options.case, notes=result.warnings,
+        )  # fmt: skip
+        write_report(ct, result.mask, facts, options.page)
+        outputs["page"] = str(options.page)
+    return outputs
 
 
 def _tell(result: Result, outputs: dict[str, str]) -> None:
@@ -225,6 +255,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     segment.add_argument("--confidence", type=Path, metavar="FILE", help="write the probability of pancreas in percent")
     segment.add_argument("--preview", type=Path, metavar="PNG", help="write a picture of the result")
+    segment.add_argument("--page", type=Path, metavar="PDF", help="write a one-page report, .pdf or .png")
+    segment.add_argument("--case", default="", metavar="NAME", help="what the page calls the case (default: nothing)")
+    segment.add_argument("--surface", type=Path, metavar="STL", help="write the closed surface, .stl or .obj, in LPS")
     segment.add_argument(
         "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from TernarySegmentLib import cli
 from TernarySegmentLib.errors import InputError, OutputError
 from TernarySegmentLib.imaging import page
 from TernarySegmentLib.imaging.measure import measure
@@ -210,3 +211,28 @@ def test_a_left_handed_grid_shows_the_same_body(scan):
     other = sitk.Flip(mask, [False, True, False])
     straight, turned = draw_body(mask, CORONAL, (90, 130)), draw_body(other, CORONAL, (90, 130))
     assert np.abs(straight[0].astype(int) - turned[0]).mean() < 0.5
+
+
+# --- command line -----------------------------------------------------------------------------------------------------
+
+
+def test_command_line_writes_page_and_surface(scan, tmp_path, capsys):
+    source = tmp_path / "ct.nii.gz"
+    sitk.WriteImage(scan[0], str(source))
+    outputs = [str(tmp_path / name) for name in ("p.nrrd", "p.pdf", "p.stl")]
+    arguments = ["segment", str(source), "-o", outputs[0], "--page", outputs[1], "--surface", outputs[2], "-q"]
+    assert cli.main([*arguments, "--case", "Case 7"]) == 0
+    said = capsys.readouterr().out
+    assert all(output in said for output in outputs)
+    assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF-")
+    voxels = np.count_nonzero(sitk.GetArrayFromImage(sitk.ReadImage(outputs[0])))
+    triangles = int.from_bytes((tmp_path / "p.stl").read_bytes()[80:84], "little")
+    assert triangles > 100
+    assert voxels > 100
+
+
+@pytest.mark.parametrize(("option", "name"), [("--page", "p.html"), ("--surface", "p.ply")])
+def test_command_line_refuses_other_endings_before_it_reads_the_scan(tmp_path, capsys, option, name):
+    output = str(tmp_path / "p.nrrd")
+    assert cli.main(["segment", str(tmp_path / "missing.nii.gz"), "-o", output, option, str(tmp_path / name)]) == 1
+    assert "choose one of these endings" in capsys.readouterr().err
