@@ -92,17 +92,17 @@ def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
     )
 
 
-def mask_box(mask: sitk.Image) -> tuple[list[int], list[int]] | None:
-    """Start and size, (x, y, z), of the smallest box around a mask's voxels; None when it is empty."""
+def mask_box(mask: sitk.Image, least: int = 1) -> tuple[list[int], list[int]] | None:
+    """Start and size, (x, y, z), of the smallest box around the voxels of at least a value; None when it is empty."""
     array = sitk.GetArrayViewFromImage(mask)
     # slice by slice, so that no copy of a 512×512×900 mask is made
-    used = np.array([bool(plane.any()) for plane in array])
+    used = np.array([bool((plane >= least).any()) for plane in array])
     slices = np.flatnonzero(used)
     if slices.size == 0:
         return None
     flat = np.zeros(array.shape[1:], bool)
     for z in slices:
-        flat |= array[z] != 0
+        flat |= array[z] >= least
     rows, columns = np.flatnonzero(flat.any(1)), np.flatnonzero(flat.any(0))
     start = [int(columns[0]), int(rows[0]), int(slices[0])]
     stop = [int(columns[-1]), int(rows[-1]), int(slices[-1])]

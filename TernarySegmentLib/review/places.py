@@ -114,7 +114,7 @@ def find_places(mask: sitk.Image, confidence_map: sitk.Image, limit: int = 12) -
     window = _window(mask, confidence_map)
     if window is None:
         return []
-    part, chances = (sitk.RegionOfInterest(image, window[1], window[0]) for image in (mask != 0, confidence_map))
+    part, chances = (sitk.RegionOfInterest(image, window[1], window[0]) for image in (mask, confidence_map))
     field = _binned(part, chances)
     places = _cut(part, chances, mask.GetSize(), window[0])
     left = field.wrong.copy()
@@ -126,7 +126,7 @@ def find_places(mask: sitk.Image, confidence_map: sitk.Image, limit: int = 12) -
 
 def _window(mask: sitk.Image, confidence_map: sitk.Image) -> tuple[list[int], list[int]] | None:
     """Start and size of the box around everything possible, two bins wider where the scan goes on."""
-    boxes = [box for box in (mask_box(mask), mask_box(confidence_map >= EVEN)) if box is not None]
+    boxes = [box for box in (mask_box(mask), mask_box(confidence_map, EVEN)) if box is not None]
     if not boxes:
         return None
     factors = np.array(_factors(mask))

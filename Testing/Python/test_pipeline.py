@@ -147,10 +147,11 @@ def test_command_line_writes_mask_report_and_preview(phantom, tmp_path, capsys):
     source = tmp_path / "Zwölf Scans" / "ct.nii.gz"
     source.parent.mkdir()
     sitk.WriteImage(phantom.ct, str(source), True)
-    outputs = [tmp_path / name for name in ("p.seg.nrrd", "r.json", "p.png")]
+    outputs = [tmp_path / name for name in ("p.seg.nrrd", "r.json", "p.png", "c.nii.gz")]
     code = cli.main(
-        ["segment", str(source), "-o", str(outputs[0]), "--report", str(outputs[1]), "--preview", str(outputs[2])]
-    )
+        ["segment", str(source), "-o", str(outputs[0]), "--report", str(outputs[1]), "--preview", str(outputs[2]),
+         "--confidence", str(outputs[3])]
+    )  # fmt: skip
     assert code == 0
     said = capsys.readouterr()
     assert "mL" in said.out
@@ -159,6 +160,13 @@ def test_command_line_writes_mask_report_and_preview(phantom, tmp_path, capsys):
     report = json.loads(outputs[1].read_text())
     assert report["found"]
     assert report["measures"]["volume_ml"] > 20
+    assert f"{100 * report['confidence']:.0f} %" in report["confidence_in_words"]
+    assert 3 <= len(report["places"]) <= 12
+    assert {"position", "kind", "reason", "doubt"} <= set(report["places"][0])
+    confidence = sitk.ReadImage(str(outputs[3]))
+    assert same_grid(confidence, phantom.ct)
+    inside = sitk.GetArrayFromImage(sitk.ReadImage(str(outputs[0]))) > 0
+    assert sitk.GetArrayFromImage(confidence)[inside].min() >= 50
     mask = sitk.ReadImage(str(outputs[0]))
     assert same_grid(mask, phantom.ct)
     assert outputs[2].stat().st_size > 10_000
@@ -170,6 +178,7 @@ def test_command_line_writes_mask_report_and_preview(phantom, tmp_path, capsys):
     [
         (["segment", "missing.nii.gz", "-o", "x.nii.gz"], "no file or folder"),
         (["segment", "missing.nii.gz", "-o", "x.stl"], "choose one of these endings"),
+        (["segment", "missing.nii.gz", "-o", "x.nii.gz", "--confidence", "c.seg.nrrd"], "choose one of these endings"),
         (["model", "info", "missing.npz"], "cannot be read"),
     ],
 )
