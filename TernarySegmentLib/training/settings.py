@@ -112,7 +112,7 @@ COARSE = Settings(
 FINE = Settings(spacing=1.5, steps=2400, rate=1e-3, decay=0.6)
 PAPER = Settings(
     architecture="slices", widths=(32, 64, 128, 256), schedule="continuation", continuation_share=1.0, beta_start=3.0,
-    patch=(32, 96, 128),
+    spacing=1.5, patch=(32, 96, 128),
 )  # fmt: skip
 FULL = FINE.changed(weights="full", activations="relu")
 PRESETS = {"coarse": COARSE, "fine": FINE, "full": FULL, "paper": PAPER}
