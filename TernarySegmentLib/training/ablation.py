@@ -149,10 +149,10 @@ def markdown(outcomes: list[Outcome], steps: int, names: tuple[list[str], list[s
         f"{_seeds(seeds)} each, {steps} steps each with {settings.batch} patches of {patch} voxels; rate, loss, "
         f"augmentation and order of the patches are the same. Trained on {', '.join(training)}; Dice of the pancreas "
         f"on {', '.join(validation)}, on the working grid around the true pancreas, at the last step. "
-        f"All runs together took {sum(outcome.minutes for outcome in outcomes):.0f} minutes of training on this "
-        "computer.", "",
+        f"All runs together took {sum(outcome.minutes for outcome in outcomes):.0f} minutes by the "
+        "clock; on a core that has nothing else to do they take less.", "",
         "**The budget is small on purpose: the table compares variants early in training. It is no statement on the "
-        "accuracy of the shipped weights.**", "",
+        "accuracy of the shipped weights, and few seeds and scans tell only large differences.**", "",
         "| variant | Dice, mean | Dice by seed | model, kB | activations, kB | products in float | of 8-bit integers "
         "| of bits |",
         "|---|---|---|---|---|---|---|---|",
