@@ -25,8 +25,9 @@ from TernarySegmentLib.slicer_ui import packages, statistics
 from TernarySegmentLib.slicer_ui.segmentation import EDITED, SEGMENT_ID
 from TernarySegmentLib.slicer_ui.volumes import RAS_TO_LPS, matrix_of, take_scan, to_numpy
 
-HIGHDICOM = "highdicom>=0.22"
-"""Slicer 5.12 brings it along; pip finds the newest that goes with the pydicom of an older Slicer."""
+HIGHDICOM = "highdicom>=0.28"
+"""Slicer 5.12 brings it along. Slicer 5.10 has pydicom 2, and highdicom 0.22, the last for it, fails with NumPy 2: pip
+then says that it found none."""
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
