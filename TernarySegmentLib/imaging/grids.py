@@ -151,25 +151,29 @@ def to_image(margin: np.ndarray, grid: Grid, reference: sitk.Image) -> sitk.Imag
     Returns:
         uint8 image, 1 inside, with exactly the size, spacing, origin and direction of ``reference``.
     """
-    result = blank(reference)
     positive = margin > 0
     if not positive.any():
-        return result
+        return blank(reference)
     # a value between voxels is positive only beside a positive voxel: nothing farther than one voxel need be sampled
     cut = []
     for axis, length in enumerate(margin.shape):
         occupied = np.flatnonzero(positive.any(tuple(other for other in range(3) if other != axis)))
         cut.append(slice(max(int(occupied[0]) - 1, 0), min(int(occupied[-1]) + 2, length)))
     margin = margin[tuple(cut)]
-    first = [part.start * grid.spacing + origin for part, origin in zip(cut[::-1], grid.origin, strict=True)]
-    grid = Grid(grid.spacing, tuple(first), margin.shape[::-1])  # type: ignore[arg-type]
+    corner = [part.start * grid.spacing + origin for part, origin in zip(cut[::-1], grid.origin, strict=True)]
+    grid = Grid(grid.spacing, tuple(corner), margin.shape[::-1])  # type: ignore[arg-type]
     window = index_window(reference, grid.box, margin=1)
     if window is None:
-        return result
+        return blank(reference)
     start, size = window
     values = sample(margin, grid, reference, window, float(min(margin.min(), -1.0)))
-    inside = sitk.GetImageFromArray((sitk.GetArrayViewFromImage(values) > 0).view(np.uint8))
-    return sitk.Paste(result, inside, size, [0, 0, 0], start)
+    # untouched zeros take no memory, unlike the copy that pasting one image into another makes
+    mask = np.zeros(reference.GetSize()[::-1], np.uint8)
+    inside = tuple(slice(first, first + length) for first, length in zip(start[::-1], size[::-1], strict=True))
+    mask[inside] = sitk.GetArrayViewFromImage(values) > 0
+    result = sitk.GetImageFromArray(mask)
+    result.CopyInformation(reference)
+    return result
 
 
 def sample(
