@@ -222,26 +222,36 @@ def _prepare_kernels(options: Options, clock: _Clock) -> Generator[Progress, Non
 
 
 def _decide(
-    ct: sitk.Image, stage: Stage, box: Box, options: Options, clock: _Clock, name: str, span: tuple[float, float]
+    ct: sitk.Image,
+    stages: tuple[Stage, ...],
+    box: Box,
+    options: Options,
+    clock: _Clock,
+    name: str,
+    span: tuple[float, float],
 ) -> Steps:
-    """Run one stage's network over a box of the scan."""
+    """Run networks of one grid over a box of the scan, one after the other, and average their margins."""
     start, stop = span
     yield clock.at(name, start)
-    grid = grid_over(box, stage.spacing, stage.graph.multiple)
-    levels = hu_to_levels(to_grid(ct, grid), stage.window)
+    spacing, window = stages[0].spacing, stages[0].window
+    grid = grid_over(box, spacing, max(stage.graph.multiple for stage in stages))
+    levels = hu_to_levels(to_grid(ct, grid), window)
     begun = start + 0.3 * (stop - start)  # resampling takes about a third
-    yield clock.at(name, begun)
-    network = Network(stage.graph, stage.weights, options.backend, options.threads)
-    steps = network.run(levels)
-    try:
-        while True:
-            yield clock.at(name, begun + next(steps) * (stop - begun))
-    except StopIteration as end:
-        scores = end.value
-    finally:
-        steps.close()
-    margin = np.clip(scores.margin * np.float32(network.score_step), -CLIP_LOGITS, CLIP_LOGITS)
-    return _Decision(margin, grid, network.kernels.NAME)
+    share = (stop - begun) / len(stages)
+    margins, backend = [], ""
+    for index, stage in enumerate(stages):
+        network = Network(stage.graph, stage.weights, options.backend, options.threads)
+        steps = network.run(levels)
+        try:
+            while True:
+                yield clock.at(name, begun + (index + next(steps)) * share)
+        except StopIteration as end:
+            scores = end.value
+        finally:
+            steps.close()
+        margins.append(np.clip(scores.margin * np.float32(network.score_step), -CLIP_LOGITS, CLIP_LOGITS))
+        backend = network.kernels.NAME
+    return _Decision(sum(margins[1:], margins[0]) / np.float32(len(margins)), grid, backend)
 
 
 def _box_of(mask: np.ndarray, grid: Grid, margin_mm: float) -> Box:
@@ -280,7 +290,7 @@ def _look(
 ) -> Generator[Progress, None, _Finding]:
     """One coarse pass over a whole scan."""
     whole, name = bounds(ct), "Looking for the pancreas"
-    coarse = yield from _decide(ct, model.stages["coarse"], whole, options, clock, name, span)
+    coarse = yield from _decide(ct, (model.stages["coarse"],), whole, options, clock, name, span)
     seen = largest_plausible(coarse.margin > 0, coarse.grid.spacing, minimum_ml=MINIMUM_ML, keep_distance_mm=PIECES_MM)
     if not seen.any():
         return _Finding(None, 0.0)
@@ -343,8 +353,7 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
     warnings = summary.warnings if scan is ct else (*summary.warnings, MIRRORED)
     mask, backend, confidence, measures, confidence_map = None, "", 0.0, None, None
     if box is not None:
-        stage = model.stages["fine"]
-        fine = yield from _decide(scan, stage, box, options, clock, "Segmenting", (LOCALISED, SEGMENTED))
+        fine = yield from _decide(scan, model.fine, box, options, clock, "Segmenting", (LOCALISED, SEGMENTED))
         yield clock.at("Restoring the scan's grid", SEGMENTED)
         backend = fine.backend
         margin = _smoothed(fine.margin, fine.grid, options.smoothing_mm)
@@ -411,7 +420,7 @@ def look_closely(ct: sitk.Image, region: Box, options: Options = Options()) -> G
         box, scan = turned_box(box), turned_front_to_back(ct)
     else:
         scan = ct
-    fine = yield from _decide(scan, model.stages["fine"], box, options, clock, "Segmenting", (begun, SEGMENTED))
+    fine = yield from _decide(scan, model.fine, box, options, clock, "Segmenting", (begun, SEGMENTED))
     yield clock.at("Restoring the scan's grid", SEGMENTED)
     return Closeup(_smoothed(fine.margin, fine.grid, options.smoothing_mm), fine.grid, scan)
 

@@ -53,7 +53,7 @@ class Model:
     """Everything inference needs.
 
     Attributes:
-        stages: ``coarse`` (localisation) and ``fine``.
+        stages: ``coarse`` (localisation) and ``fine``; further ones named ``fine…`` on the same grid vote with it.
         labels: names of the output labels; the first is background.
         target: index of the label to segment.
         provenance: where the weights come from: name, version, data, settings, commands.
@@ -69,6 +69,11 @@ class Model:
     sha256: str = ""
     temperature: float = 1.0
     bias: float = 0.0
+
+    @property
+    def fine(self) -> tuple[Stage, ...]:
+        """The networks whose margins are averaged in the fine pass."""
+        return tuple(stage for name, stage in sorted(self.stages.items()) if name.startswith("fine"))
 
     def parameters(self, stage: str) -> int:
         """Number of trained weights in a stage's convolutions and head."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from TernarySegmentLib.errors import TernarySegmentError
@@ -63,6 +64,10 @@ def _export(options: argparse.Namespace) -> None:
     from TernarySegmentLib.training.export import export_run
 
     stages, provenance = {}, {"name": "pancreas", "created": time.strftime("%Y-%m-%d")}
+    if options.vote:
+        older = modelfile.load(options.vote).stages["fine"]
+        stages["fine2"] = replace(older, spacing=Settings.load(options.fine / SETTINGS_FILE).spacing)
+        provenance["fine2"] = f"the fine network of {options.vote.name}, SHA-256 {modelfile.load(options.vote).sha256}"
     for name in ("coarse", "fine"):
         run, data = getattr(options, name), load_cases(getattr(options, f"{name}_data"))
         stages[name], said = export_run(run, data)
@@ -244,6 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("coarse", "fine"):
         export.add_argument(f"--{name}", type=Path, required=True, help=f"run folder of the {name} network")
         export.add_argument(f"--{name}-data", type=Path, required=True, help="folder its training used")
+    export.add_argument("--vote", type=Path, help="model file whose fine network votes with the new one")
     export.add_argument("--origin", default="", help="a sentence on the training data, kept in the file")
     export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
     export.set_defaults(run_command=_export)
