@@ -281,6 +281,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--report", type=Path, metavar="FOLDER", help="write report.json, report.md and pictures there"
     )
+    evaluate.add_argument(
+        "--twin", type=Path, nargs=2, metavar=("RUN", "DATA"), help="judge a run's network in full precision beside it"
+    )
     evaluate.add_argument("--model", type=Path, help="default: the model shipped")
     evaluate.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")
     evaluate.set_defaults(run_command=_evaluate)
