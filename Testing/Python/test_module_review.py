@@ -192,7 +192,7 @@ def test_confidence_map_has_the_scan_s_voxels_and_is_sure_inside_the_mask(host, 
 
 def test_confidence_is_told_in_plain_words(host, reviewed):
     widget, _, _ = reviewed
-    assert widget.ui.confidenceLabel.text.startswith("The network is ")
+    assert widget.ui.confidenceLabel.text.startswith("About ")
 
 
 def test_saved_scene_brings_list_checks_confidence_and_automatic_mask_back(host, reviewed, tmp_path):
