@@ -126,7 +126,8 @@ def to_grid(image: sitk.Image, grid: Grid, outside: float = OUTSIDE_HU) -> np.nd
     window = index_window(image, grid.box, margin=2 * max(factors))
     if window is None:
         return np.full(grid.size[::-1], outside, np.float32)
-    part = sitk.RegionOfInterest(image, window[1], window[0])
+    whole = window[1] == list(image.GetSize())  # then a copy would only take memory
+    part = image if whole else sitk.RegionOfInterest(image, window[1], window[0])
     # a window thinner than the factor cannot be binned along that axis
     factors = [min(f, n) for f, n in zip(factors, window[1], strict=True)]
     if max(factors) > 1:
