@@ -88,11 +88,13 @@ class ctkCollapsibleButton(QWidget):
         self._head.setArrowType(Qt.ArrowType.RightArrow if self._collapsed else Qt.ArrowType.DownArrow)
         for child in self.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
             if child is not self._head and not child.isWindow():
-                if self._collapsed:
+                if self._collapsed and not child.property("_folded"):  # folding twice must not forget what was shown
+                    child.setProperty("_folded", True)
                     child.setProperty("_shown", child.isVisibleTo(self))
                     child.hide()
-                elif child.property("_shown"):
-                    child.show()
+                elif not self._collapsed and child.property("_folded"):
+                    child.setProperty("_folded", False)
+                    child.setVisible(bool(child.property("_shown")))
         self.setMaximumHeight(self._head.sizeHint().height() + 4 if self._collapsed else 16777215)
 
     def resizeEvent(self, event: Any) -> None:
