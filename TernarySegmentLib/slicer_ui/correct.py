@@ -108,7 +108,7 @@ class CorrectSection(VTKObservationMixin):
         volume = volume_of(self._node)
         if volume is not None:
             self._parameters.box = make_box(self._parameters.box)
-            self._status.say(_("Move and size the box, then press “Segment again inside the box”."))
+            self._status.say(_("Move and size the box, then press Segment again inside."))
 
     def resegment(self) -> None:
         """Let the network decide again inside the box, and merge what it says."""

@@ -36,7 +36,10 @@ def make_box(box: Any = None) -> Any:
     if box is None:
         box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Pancreas box")
         box.CreateDefaultDisplayNodes()
-        box.GetDisplayNode().SetFillVisibility(False)
+        display = box.GetDisplayNode()
+        display.SetFillVisibility(False)
+        display.SetPropertiesLabelVisibility(False)
+        display.SetInteractionHandleScale(1.0)  # of the window's size, in percent; Slicer's 3 hide a pancreas
         box.SetSize(BOX_MM, BOX_MM, BOX_MM)
     box.SetCenter(*_shown_point())
     return box

@@ -191,8 +191,11 @@ def test_confidence_map_has_the_scan_s_voxels_and_is_sure_inside_the_mask(host, 
 
 
 def test_confidence_is_told_in_plain_words(host, reviewed):
+    from TernarySegmentLib.review.confidence import in_words
+
     widget, _, _ = reviewed
-    assert widget.ui.confidenceLabel.text.startswith("About ")
+    assert widget.ui.confidenceLabel.text == in_words(widget.panel.result.report.confidence)
+    assert len(widget.ui.confidenceLabel.text.split()) > 5
 
 
 def test_saved_scene_brings_list_checks_confidence_and_automatic_mask_back(host, reviewed, tmp_path):

@@ -260,8 +260,10 @@ class Host:
         if target.isWindow():
             target.show()
             self.process_events()
-            hint = target.layout().totalHeightForWidth(width) if target.layout() is not None else -1
-            target.resize(width, height or max(hint, target.sizeHint().height()))
+            for _ in range(2):  # texts wrap, and rows grow, only at the new width
+                hint = target.layout().totalHeightForWidth(width) if target.layout() is not None else -1
+                target.resize(width, height or max(hint, target.sizeHint().height(), target.minimumSizeHint().height()))
+                self.process_events()
         self.process_events()
         target.grab().save(str(path))
         return Path(path)

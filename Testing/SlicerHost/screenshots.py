@@ -105,7 +105,7 @@ class Tour:
         self.both("correct")
 
     def hand_on(self) -> None:
-        self.open_only(self.ui.resultButton, self.ui.handOnButton)
+        self.open_only(self.ui.handOnButton)
         self.panel("hand-on")
 
     def click_at(self, ras: Any) -> None:
@@ -123,6 +123,7 @@ class Tour:
         x, y = matrix.MultiplyPoint((*ras, 1))[:2]
         where = QPoint(round(x), view.height() - 1 - round(y))
         QTest.mouseMove(view, where)
+        self.host.process_events()
         QTest.mouseClick(view, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, where)
         self.settle()
         self.wait(lambda: not self.widget.panel.background.busy("seeds"))

@@ -167,6 +167,7 @@ class SliceView(_View):
 
     def mousePressEvent(self, event: Any) -> None:
         if event.button() == Qt.MouseButton.LeftButton:
+            self._delegate("MouseMoveEvent", event)  # a pointer has come from somewhere; a synthetic press has not
             self._delegate("LeftButtonPressEvent", event)
 
     def mouseMoveEvent(self, event: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import shiboken6
 import slicer
 import vtk
 from PySide6.QtCore import Property, QSignalBlocker, Qt, Signal
@@ -334,6 +335,8 @@ class qMRMLNodeComboBox(_SceneWidget):
         ]
 
     def _refresh(self) -> None:
+        if not shiboken6.isValid(self._combo):  # the scene still calls a panel that is gone
+            return
         if self._scene is not None and self._scene.IsBatchProcessing():
             return
         nodes = self._nodes()
