@@ -22,6 +22,7 @@ import SimpleITK as sitk
 
 from TernarySegmentLib import __version__
 from TernarySegmentLib.errors import InputError, OutputError
+from TernarySegmentLib.imaging.grids import voxel_steps
 from TernarySegmentLib.imaging.reading import VOLUME_SUFFIXES
 from TernarySegmentLib.imaging.writing import COLOUR, atomic_path, check_suffix
 
@@ -224,7 +225,7 @@ def _stack(slices: list[Any]) -> _Series:
 
 def _axes(mask: sitk.Image, series: _Series) -> np.ndarray | None:
     """How a series' indices become the mask's, 3×3 of 0, 1 and -1; None when the mask does not lie on its slices."""
-    to_mask = np.linalg.inv(np.array(mask.GetDirection()).reshape(3, 3) * mask.GetSpacing())
+    to_mask = np.linalg.inv(voxel_steps(mask))
     axes = np.rint(to_mask @ series.matrix).astype(int)
     if not (np.array_equal(np.abs(axes).sum(0), [1, 1, 1]) and np.array_equal(np.abs(axes).sum(1), [1, 1, 1])):
         return None

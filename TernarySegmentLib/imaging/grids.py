@@ -47,6 +47,16 @@ class Grid:
         return image
 
 
+def voxel_steps(image: sitk.Image) -> np.ndarray:
+    """From one voxel to the next: 3×3, columns along the image's x, y and z, rows in LPS, mm."""
+    return np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+
+
+def positions(image: sitk.Image, indices: np.ndarray) -> np.ndarray:
+    """LPS, mm, (n, 3), of indices (z, y, x), whole or not, (n, 3)."""
+    return indices[:, ::-1] @ voxel_steps(image).T + image.GetOrigin()
+
+
 def turned_front_to_back(image: sitk.Image) -> sitk.Image:
     """The same voxels with the patient's front and back exchanged: y becomes -y in position and direction."""
     turned = sitk.Image(image)

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.grids import positions, voxel_steps
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,12 @@ def measure(ct: sitk.Image, mask: sitk.Image) -> Measures:
     # copies, not views: a view of a temporary image reads freed memory
     inside = sitk.GetArrayFromImage(sitk.RegionOfInterest(mask, size, start)) != 0
     values = sitk.GetArrayFromImage(sitk.RegionOfInterest(ct, size, start))[inside].astype(np.float64)
-    indices = np.argwhere(inside)[:, ::-1] + np.array(start)
-    spacing = np.array(mask.GetSpacing())
-    matrix = np.array(mask.GetDirection()).reshape(3, 3) * spacing
-    points = indices @ matrix.T + np.array(mask.GetOrigin())
+    points = positions(mask, np.argwhere(inside) + start[::-1])
     # a voxel reaches half its projected size beyond its centre on either side
-    extent = np.ptp(points, axis=0) + np.abs(matrix).sum(1)
+    extent = np.ptp(points, axis=0) + np.abs(voxel_steps(mask)).sum(1)
     centre = points[np.square(points - points.mean(0)).sum(1).argmin()]
     return Measures(
-        volume_ml=float(len(points) * spacing.prod() / 1000),
+        volume_ml=float(len(points) * np.prod(mask.GetSpacing()) / 1000),
         mean_hu=float(values.mean()),
         sd_hu=float(values.std()),
         extent_mm=(float(extent[0]), float(extent[1]), float(extent[2])),

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import OutputError
-from TernarySegmentLib.imaging.grids import OUTSIDE_HU, bounds
+from TernarySegmentLib.imaging.grids import OUTSIDE_HU, bounds, positions, voxel_steps
 from TernarySegmentLib.imaging.measure import mask_box
 from TernarySegmentLib.imaging.writing import COLOUR, atomic_path
 
@@ -107,13 +107,12 @@ def _points(mask: sitk.Image) -> np.ndarray:
     if box is None:
         return np.zeros((0, 3))
     inside = sitk.GetArrayFromImage(sitk.RegionOfInterest(mask, box[1], box[0])) != 0
-    matrix = np.array(mask.GetDirection()).reshape(3, 3) * mask.GetSpacing()
-    return (np.argwhere(inside)[:, ::-1] + np.array(box[0])) @ matrix.T + mask.GetOrigin()
+    return positions(mask, np.argwhere(inside) + box[0][::-1])
 
 
 def _largest_planes(mask: sitk.Image, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where planes along each patient axis cut most of the mask, (3,), and axial levels spread over it, (slices,)."""
-    steps = np.abs(np.array(mask.GetDirection()).reshape(3, 3) * mask.GetSpacing()).max(1)
+    steps = np.abs(voxel_steps(mask)).max(1)
     first = points.min(0)
     counts = [np.bincount(column) for column in np.rint((points - first) / steps).astype(int).T]
     centre = first + steps * [int(count.argmax()) for count in counts]

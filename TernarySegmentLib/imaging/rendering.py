@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 
+from TernarySegmentLib.imaging.grids import positions, voxel_steps
 from TernarySegmentLib.imaging.preview import View
 from TernarySegmentLib.imaging.surface import smooth_field
 from TernarySegmentLib.imaging.writing import COLOUR
@@ -52,10 +53,8 @@ def draw_body(mask: sitk.Image, view: View, shape: tuple[int, int]) -> tuple[np.
 
 def _bounds(field: sitk.Image, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where a field is positive, lower and upper corner along the screen's axes, mm, with a margin."""
-    indices = np.argwhere(sitk.GetArrayViewFromImage(field) > 0)[:, ::-1]
-    matrix = np.array(field.GetDirection()).reshape(3, 3) * field.GetSpacing()
-    places = (indices @ matrix.T + field.GetOrigin()) @ axes
-    reach = np.abs(axes.T @ matrix).sum(1) / 2 + MARGIN_MM
+    places = positions(field, np.argwhere(sitk.GetArrayViewFromImage(field) > 0)) @ axes
+    reach = np.abs(axes.T @ voxel_steps(field)).sum(1) / 2 + MARGIN_MM
     return places.min(0) - reach, places.max(0) + reach
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import OutputError
+from TernarySegmentLib.imaging.grids import positions, voxel_steps
 from TernarySegmentLib.imaging.measure import mask_box
 from TernarySegmentLib.imaging.writing import atomic_path, check_suffix
 
@@ -53,10 +54,9 @@ def closed_surface(mask: sitk.Image, smoothing_mm: float = 1.0) -> Surface:
     """
     field = smooth_field(mask, smoothing_mm)
     points, triangles = _surface_net(sitk.GetArrayViewFromImage(field))
-    matrix = np.array(field.GetDirection()).reshape(3, 3) * field.GetSpacing()
-    if np.linalg.det(matrix) < 0:  # a left-handed grid turns triangles inside out
+    if np.linalg.det(voxel_steps(field)) < 0:  # a left-handed grid turns triangles inside out
         triangles = triangles[:, ::-1]
-    return Surface(points[:, ::-1] @ matrix.T + field.GetOrigin(), triangles)
+    return Surface(positions(field, points), triangles)
 
 
 def write_surface(surface: Surface, path: str | Path) -> None:

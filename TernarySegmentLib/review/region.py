@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import Box, index_window, to_image
+from TernarySegmentLib.imaging.grids import Box, index_window, to_image, voxel_steps
 from TernarySegmentLib.imaging.measure import same_grid
 from TernarySegmentLib.pipeline import Options, Progress, look_closely
 
@@ -57,7 +57,7 @@ def resegment(
 
 def _inside(image: sitk.Image, start: list[int], size: list[int], region: Box) -> np.ndarray:
     """Which voxels of a window have their centre in a box; bool (z, y, x)."""
-    matrix = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    matrix = voxel_steps(image)
     first = np.array(image.TransformIndexToPhysicalPoint(start))
     along = [np.arange(n) for n in size]
     inside = np.ones(size[::-1], bool)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from TernarySegmentLib.imaging.grids import positions
 from TernarySegmentLib.imaging.measure import mask_box
 from TernarySegmentLib.pipeline import Options, run, segment
 from TernarySegmentLib.review.changes import compare
@@ -44,20 +45,14 @@ def coverage(mask: sitk.Image, confidence_map: sitk.Image, expert: sitk.Image) -
     found = find_places(mask, confidence_map)[:FIRST]
     seconds = time.perf_counter() - started
     ours, theirs = (sitk.GetArrayViewFromImage(image) != 0 for image in (mask, expert))
-    wrong = _positions(mask, np.argwhere(ours != theirs))
-    border = _positions(mask, np.argwhere(sitk.GetArrayFromImage(sitk.BinaryContour(mask != 0)) != 0))
+    wrong = positions(mask, np.argwhere(ours != theirs))
+    border = positions(mask, np.argwhere(sitk.GetArrayFromImage(sitk.BinaryContour(mask != 0)) != 0))
     radii = [place.radius_mm for place in found]
     random = np.random.default_rng(0)
     chance = [_within(wrong, border[random.integers(len(border), size=len(radii))], radii) for _ in range(DRAWS)]
     volume = len(wrong) * float(np.prod(mask.GetSpacing())) / 1000
     covered = _within(wrong, [place.position for place in found], radii)
     return Coverage(volume, covered, float(np.mean(chance)), seconds)
-
-
-def _positions(image: sitk.Image, indices: np.ndarray) -> np.ndarray:
-    """LPS, mm, (n, 3), of indices (z, y, x)."""
-    matrix = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    return indices[:, ::-1] @ matrix.T + image.GetOrigin()
 
 
 def _within(points: np.ndarray, centres: Sequence[Point] | np.ndarray, radii: Sequence[float]) -> float:
