@@ -23,7 +23,7 @@ from TernarySegmentLib.pipeline import MIRRORED
 from TernarySegmentLib.review.confidence import in_words
 from TernarySegmentLib.slicer_ui import packages, statistics
 from TernarySegmentLib.slicer_ui.segmentation import EDITED, SEGMENT_ID
-from TernarySegmentLib.slicer_ui.volumes import RAS_TO_LPS, matrix_of, take_scan, to_numpy
+from TernarySegmentLib.slicer_ui.volumes import RAS_TO_LPS, image_of, matrix_of, take_scan, to_numpy
 
 HIGHDICOM = "highdicom>=0.28"
 """Slicer 5.12 brings it along. Slicer 5.10 has pydicom 2, and highdicom 0.22, the last for it, fails with NumPy 2: pip
@@ -160,13 +160,7 @@ def segment_mask(node: Any, volume: Any) -> sitk.Image:
         raise InputError(
             _("The pancreas in “{name}” is empty, so there is nothing to save.").format(name=node.GetName())
         )
-    matrix = RAS_TO_LPS @ matrix_of(volume)
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    mask = sitk.GetImageFromArray(voxels)
-    mask.SetSpacing(spacing.tolist())
-    mask.SetOrigin(matrix[:3, 3].tolist())
-    mask.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
-    return mask
+    return image_of(voxels, matrix_of(volume))
 
 
 def surface_of(node: Any) -> Surface:

@@ -19,7 +19,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from TernarySegmentLib.errors import OutputError
 from TernarySegmentLib.imaging.measure import mask_box
-from TernarySegmentLib.slicer_ui.volumes import RAS_TO_LPS, matrix_of, to_numpy
+from TernarySegmentLib.slicer_ui.volumes import image_of, matrix_of, to_numpy
 
 SAME_VOXEL = 1e-2
 """Of a voxel: how far two grids may be apart and still count as one."""
@@ -146,17 +146,8 @@ class Drawn:
             return _cropped(Part((i, j, k), voxels))
         if reference is None:
             raise OutputError("The segment was drawn on another grid than the volume's; segment again.")
-        drawn = self._image(voxels, (x0, y0, z0))
+        drawn = image_of(voxels, self.to_world, (x0, y0, z0))
         return part_of(sitk.Resample(drawn, reference, sitk.Transform(), sitk.sitkNearestNeighbor))
-
-    def _image(self, voxels: np.ndarray, first: tuple[int, int, int]) -> sitk.Image:
-        matrix = RAS_TO_LPS @ self.to_world
-        spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-        image = sitk.GetImageFromArray(voxels)
-        image.SetSpacing(spacing.tolist())
-        image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
-        image.SetOrigin((matrix @ (*first, 1))[:3].tolist())
-        return image
 
 
 def take_segment(node: Any, segment_id: str, volume: Any) -> Drawn:
