@@ -291,7 +291,7 @@ def _look(
     """One coarse pass over a whole scan."""
     whole, name = bounds(ct), "Looking for the pancreas"
     coarse = yield from _decide(ct, (model.stages["coarse"],), whole, options, clock, name, span)
-    seen = largest_plausible(coarse.margin > 0, coarse.grid.spacing, minimum_ml=MINIMUM_ML, keep_distance_mm=PIECES_MM)
+    seen = plausible(coarse.margin, coarse.grid)
     if not seen.any():
         return _Finding(None, 0.0)
     millilitres = float(np.count_nonzero(seen) * coarse.grid.spacing**3 / 1000)
@@ -327,6 +327,26 @@ def _smoothed(margin: np.ndarray, grid: Grid, sigma_mm: float) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(grid.image(margin), sigma_mm))
 
 
+def plausible(margin: np.ndarray, grid: Grid) -> np.ndarray:
+    """The voxels of a margin (z, y, x) that are taken for the pancreas, bool: its largest piece and those near it."""
+    return largest_plausible(margin > 0, grid.spacing, minimum_ml=MINIMUM_ML, keep_distance_mm=PIECES_MM)
+
+
+def restored(margin: np.ndarray, kept: np.ndarray, grid: Grid, scan: sitk.Image, ct: sitk.Image) -> sitk.Image:
+    """The mask on the scan's own grid, uint8.
+
+    Args:
+        margin: logits, float32 (z, y, x), on ``grid``.
+        kept: what :func:`plausible` keeps of it.
+        grid: in the frame of ``scan``.
+        scan: the CT, its front and back put right where the file describes a mirror image.
+        ct: the CT as the file has it.
+    """
+    mask = to_image(np.where((margin > 0) & ~kept, np.float32(-1), margin), grid, scan)
+    mask.CopyInformation(ct)
+    return mask
+
+
 def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress, None, Result]:
     """Segment the pancreas.
 
@@ -357,14 +377,13 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
         yield clock.at("Restoring the scan's grid", SEGMENTED)
         backend = fine.backend
         margin = _smoothed(fine.margin, fine.grid, options.smoothing_mm)
-        kept = largest_plausible(margin > 0, fine.grid.spacing, minimum_ml=MINIMUM_ML, keep_distance_mm=PIECES_MM)
+        kept = plausible(margin, fine.grid)
         if options.confidence:
             confidence_map = percent_image(margin, fine.grid, scan, model.temperature)
             confidence_map.CopyInformation(ct)
         if kept.any():
             confidence = float(np.mean(probability(margin[kept], model.temperature, model.bias)))
-            mask = to_image(np.where((margin > 0) & ~kept, np.float32(-1), margin), fine.grid, scan)
-            mask.CopyInformation(ct)
+            mask = restored(margin, kept, fine.grid, scan, ct)
             yield clock.at("Measuring", RESTORED)
             measures = measure(ct, mask)
     if mask is None or measures is None:

@@ -15,9 +15,8 @@ import torch
 from torch.nn import functional as F
 
 from TernarySegmentLib.engine.levels import hu_to_levels
-from TernarySegmentLib.imaging.grids import grid_over, to_grid, to_image, turned_front_to_back
-from TernarySegmentLib.imaging.postprocess import largest_plausible
-from TernarySegmentLib.pipeline import CLIP_LOGITS, MINIMUM_ML, PIECES_MM, Options, run, segment
+from TernarySegmentLib.imaging.grids import grid_over, to_grid, turned_front_to_back
+from TernarySegmentLib.pipeline import CLIP_LOGITS, Options, plausible, restored, run, segment
 from TernarySegmentLib.training.data import divided, load_cases
 from TernarySegmentLib.training.network import SegmentationNetwork
 from TernarySegmentLib.training.runs import load_averaged, settings_of
@@ -47,10 +46,7 @@ class Twin:
         scan = turned_front_to_back(ct) if result.mirrored else ct
         grid = grid_over(result.region, self.spacing, self.network.multiple)
         margin = self.margin(hu_to_levels(to_grid(scan, grid)))
-        kept = largest_plausible(margin > 0, grid.spacing, minimum_ml=MINIMUM_ML, keep_distance_mm=PIECES_MM)
-        mask = to_image(np.where((margin > 0) & ~kept, np.float32(-1), margin), grid, scan)
-        mask.CopyInformation(ct)
-        return mask
+        return restored(margin, plausible(margin, grid), grid, scan, ct)
 
     @torch.no_grad()
     def margin(self, levels: np.ndarray) -> np.ndarray:
