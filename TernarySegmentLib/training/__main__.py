@@ -65,9 +65,9 @@ def _export(options: argparse.Namespace) -> None:
 
     stages, provenance = {}, {"name": "pancreas", "created": time.strftime("%Y-%m-%d")}
     if options.vote:
-        older = modelfile.load(options.vote).stages["fine"]
-        stages["fine2"] = replace(older, spacing=Settings.load(options.fine / SETTINGS_FILE).spacing)
-        provenance["fine2"] = f"the fine network of {options.vote.name}, SHA-256 {modelfile.load(options.vote).sha256}"
+        older = modelfile.load(options.vote)
+        stages["fine2"] = replace(older.stages["fine"], spacing=Settings.load(options.fine / SETTINGS_FILE).spacing)
+        provenance["fine2"] = f"the fine network of {options.vote.name}, SHA-256 {older.sha256}"
     for name in ("coarse", "fine"):
         run, data = getattr(options, name), load_cases(getattr(options, f"{name}_data"))
         stages[name], said = export_run(run, data)

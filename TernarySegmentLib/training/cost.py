@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from TernarySegmentLib.engine.graph import FOLD, INPUT, Graph, Layer
+from TernarySegmentLib.engine.network import products as dense_products
 from TernarySegmentLib.training.quantise import Activations, Weights
 
 WEIGHT_BITS: dict[Weights, int] = {"full": 32, "ternary": 2, "binary": 1}
@@ -47,7 +48,7 @@ def cost(graph: Graph, weights: Weights, activations: Activations, size: tuple[i
         if layer.kind in ("first", "conv", "head"):
             taps = graph.input_channels(layer) * layer.channels * layer.kernel**3
             kind = _kind(layer, weights, activations)
-            products[kind] += taps * _voxels(graph, layer.name, size)
+            products[kind] += dense_products(graph, layer, size)
             bits = WEIGHT_BITS[weights] if layer.kind == "conv" or weights == "full" else INTEGER_BITS
             model += taps * bits // 8 + layer.channels * (4 if layer.kind == "head" else CHANNEL_BYTES[activations])
     peak = _peak_bits(graph, activations, size) // 8
