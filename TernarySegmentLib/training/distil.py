@@ -27,7 +27,7 @@ def load_teacher(settings: Settings, cases: list[Case], device: torch.device) ->
     Raises:
         InputError: there is no such run, or it works on other volumes than its pupil.
     """
-    teacher, taught = load_averaged(Path(settings.teacher), cases, device)
+    teacher, taught, _ = load_averaged(Path(settings.teacher), cases, device)
     if (taught.architecture, taught.spacing) != (settings.architecture, settings.spacing):
         raise InputError(
             f"The teacher {settings.teacher} works on {taught.architecture} at {taught.spacing:g} mm, its pupil on "

@@ -19,8 +19,9 @@ from TernarySegmentLib.training.data import Case, divided
 from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork, unfold
 from TernarySegmentLib.training.network import fold as fold_blocks
 from TernarySegmentLib.training.quantise import integer_codes, ternary_codes
-from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
-from TernarySegmentLib.training.train import Trainer, around_pancreas
+from TernarySegmentLib.training.runs import load_averaged, settings_of
+from TernarySegmentLib.training.settings import LABELS, PANCREAS
+from TernarySegmentLib.training.train import around_pancreas
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -138,11 +139,9 @@ def export_run(run: Path, cases: list[Case]) -> tuple[Stage, str]:
     Returns:
         the stage, and a sentence on how it was made.
     """
-    settings = Settings.load(run / SETTINGS_FILE)
-    training, validation = divided(cases, settings.fold)
+    training, validation = divided(cases, settings_of(run).fold)
     judge = (validation or training)[0]
-    trainer = Trainer(run, settings, training, [])
-    network = trainer.averaged().cpu()
+    network, settings, step = load_averaged(run, training, torch.device("cpu"))
     if not isinstance(network, TernaryNetwork):
         raise InputError(
             "The engine runs the 3D network only; a run on slices can be trained and judged, not exported."
@@ -150,5 +149,5 @@ def export_run(run: Path, cases: list[Case]) -> tuple[Stage, str]:
     stage = export_stage(network, settings.spacing)
     box = around_pancreas(judge, stage.graph.multiple)
     agreed = prove_equal(network, stage, hu_to_levels(judge.hu[box].numpy()))
-    made = f"{trainer.step} of {settings.steps} steps, settings {settings.digest}, {settings.spacing:g} mm"
+    made = f"{step} of {settings.steps} steps, settings {settings.digest}, {settings.spacing:g} mm"
     return stage, f"{made}; equal to the torch network on case {judge.name} ({agreed} pancreas voxels)"

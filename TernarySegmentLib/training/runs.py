@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -37,8 +38,16 @@ def settings_of(run: Path) -> Settings:
     return Settings.load(run / SETTINGS_FILE)
 
 
-def load_averaged(run: Path, cases: list[Case], device: torch.device) -> tuple[SegmentationNetwork, Settings]:
-    """The averaged network of a run, ready to evaluate, and its settings.
+class Averaged(NamedTuple):
+    """The averaged network of a run, ready to evaluate or export, its settings, and how many steps it was trained."""
+
+    network: SegmentationNetwork
+    settings: Settings
+    step: int
+
+
+def load_averaged(run: Path, cases: list[Case], device: torch.device) -> Averaged:
+    """What a run's checkpoint holds.
 
     Args:
         run: the run's folder.
@@ -50,6 +59,7 @@ def load_averaged(run: Path, cases: list[Case], device: torch.device) -> tuple[S
     """
     settings = settings_of(run)
     network = build(settings).to(device)
-    network.load_state_dict(torch.load(run / CHECKPOINT, map_location=device, weights_only=True)["average"])
+    state = torch.load(run / CHECKPOINT, map_location=device, weights_only=True)
+    network.load_state_dict(state["average"])
     reestimate_norms(network, PatchSampler(cases, settings))
-    return network.requires_grad_(False), settings
+    return Averaged(network.requires_grad_(False), settings, state["step"])

@@ -35,7 +35,7 @@ class Twin:
         """The averaged network of a run; ``data`` is the folder of prepared cases that it was trained on."""
         training, _ = divided(load_cases(data), settings_of(run_folder).fold)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network, settings = load_averaged(run_folder, training, device)
+        network, settings, _ = load_averaged(run_folder, training, device)
         return Twin(network, settings.spacing)
 
     def segment(self, ct: sitk.Image, options: Options) -> sitk.Image:
