@@ -151,8 +151,8 @@ def load_model(path: Path = DEFAULT_MODEL) -> Model:
 
     Examples:
         >>> model = load_model()
-        >>> list(model.stages), model.labels[model.target]
-        (['coarse', 'fine'], 'pancreas')
+        >>> model.stages["coarse"].spacing, len(model.labels), model.labels[model.target]
+        (4.0, 9, 'pancreas')
     """
     try:
         changed_ns = path.stat().st_mtime_ns

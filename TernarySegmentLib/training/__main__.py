@@ -66,8 +66,10 @@ def _export(options: argparse.Namespace) -> None:
     stages, provenance = {}, {"name": "pancreas", "created": time.strftime("%Y-%m-%d")}
     if options.vote:
         older = modelfile.load(options.vote)
-        stages["fine2"] = replace(older.stages["fine"], spacing=Settings.load(options.fine / SETTINGS_FILE).spacing)
-        provenance["fine2"] = f"the fine network of {options.vote.name}, SHA-256 {older.sha256}"
+        spacing = Settings.load(options.fine / SETTINGS_FILE).spacing
+        for number, stage in enumerate(older.fine, 2):
+            stages[f"fine{number}"] = replace(stage, spacing=spacing)
+            provenance[f"fine{number}"] = f"fine network {number - 1} of {options.vote.name}, SHA-256 {older.sha256}"
     for name in ("coarse", "fine"):
         run, data = getattr(options, name), load_cases(getattr(options, f"{name}_data"))
         stages[name], said = export_run(run, data)
@@ -249,7 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("coarse", "fine"):
         export.add_argument(f"--{name}", type=Path, required=True, help=f"run folder of the {name} network")
         export.add_argument(f"--{name}-data", type=Path, required=True, help="folder its training used")
-    export.add_argument("--vote", type=Path, help="model file whose fine network votes with the new one")
+    export.add_argument("--vote", type=Path, help="model file whose fine networks vote with the new one")
     export.add_argument("--origin", default="", help="a sentence on the training data, kept in the file")
     export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
     export.set_defaults(run_command=_export)

@@ -83,7 +83,7 @@ On the worst scan, {worst.name}, Dice goes from {worst.clicks.dice[0]:.3f} to {w
 
 ## Calibration
 
-Voxels of the 2 mm grid inside the network's mask or up to {NEAR_MM:g} mm outside it. Calibrated: temperature
+Voxels of the working grid inside the network's mask or up to {NEAR_MM:g} mm outside it. Calibrated: temperature
 {calibration.temperature:.2f}, bias {calibration.bias:.2f} logits, kept in the model file
 (`python -m TernarySegmentLib.training calibrate`).
 
