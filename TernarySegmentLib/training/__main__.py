@@ -39,7 +39,7 @@ def _prepare(options: argparse.Namespace) -> None:
 def _settings(options: argparse.Namespace) -> Settings:
     saved = options.run / SETTINGS_FILE
     settings = Settings.load(saved) if saved.exists() else PRESETS[options.preset]
-    given = [name for name in ("steps", "seed", "fold", "start", "teacher") if name in options]
+    given = [name for name in ("steps", "seed", "fold", "start", "stage", "teacher") if name in options]
     return settings.changed(**{name: getattr(options, name) for name in given})
 
 
@@ -234,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--start", default=argparse.SUPPRESS, help="model file whose weights to start from (fine-tuning)"
     )
+    train.add_argument("--stage", default=argparse.SUPPRESS, help="which of its networks (default: the preset's)")
     train.add_argument(
         "--teacher", metavar="RUN", default=argparse.SUPPRESS,
         help="folder of a finished run, full precision and of any size, whose scores to learn from too",

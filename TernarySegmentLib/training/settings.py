@@ -106,7 +106,7 @@ class Settings:
 
 
 COARSE = Settings(
-    spacing=4.0, widths=(32, 64, 64), patch=(64, 64, 80), steps=3000, rate=1.5e-3, decay=0.6,
+    spacing=4.0, widths=(32, 64, 64), patch=(64, 64, 80), steps=1200, rate=1.5e-3, decay=0.6,
     pancreas_share=0.3, seed=1, frozen_norm=0.0,
     stage="coarse",
 )  # fmt: skip
