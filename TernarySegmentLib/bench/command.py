@@ -19,7 +19,7 @@ from TernarySegmentLib.errors import TernarySegmentError
 RESULTS = "performance.json"
 MARK = "result: "
 """Begins the line on which a child process tells its result."""
-SLICES, SAMPLE_EXTENT = (110, 221, 450, 900), (460.0, 460.0, 221.0)
+SLICES = (110, 221, 450, 900)
 
 
 class BenchmarkError(TernarySegmentError):
@@ -36,6 +36,7 @@ class Plan:
         budget_s: time for each contestant in each table.
         quick: a smoke test: tiny shapes, one turn, no figure worth quoting.
         limit: the one instruction set to measure; None measures all that this processor offers.
+        model: the model file; None takes the one that ships.
     """
 
     ct: Path | None = None
@@ -43,6 +44,12 @@ class Plan:
     budget_s: float = 6.0
     quick: bool = False
     limit: str | None = None
+    model: Path | None = None
+
+    @property
+    def measured(self) -> dict[str, str | None]:
+        """The argument of the sections that load a model."""
+        return {"model": str(self.model) if self.model else None}
 
 
 def child(section: str, arguments: dict[str, Any], threads: int, environment: dict[str, str] | None = None) -> Any:
@@ -78,8 +85,9 @@ def thread_counts() -> list[int]:
 
 
 def run_networks(plan: Plan) -> Any:
-    """Both networks, every engine, instruction set and number of threads."""
+    """Every network, engine, instruction set and number of threads."""
     arguments = {
+        **plan.measured,
         "rounds": 1 if plan.quick else plan.rounds,
         "budget_s": plan.budget_s,
         "shrink": 8 if plan.quick else 1,
@@ -89,9 +97,10 @@ def run_networks(plan: Plan) -> Any:
     if not limits:
         names = ", ".join(each.name for each in machine.available())
         raise BenchmarkError(f"this processor cannot be limited to {plan.limit}; it offers {names}")
+    stages = child("stages", plan.measured, 1)
     for limit in limits[: 1 if plan.quick else None]:
         for threads in thread_counts()[: 1 if plan.quick else None]:
-            for stage in ("fine", "coarse"):
+            for stage in stages:
                 full = {**arguments, "stage": stage, "threads": threads, "capped": bool(limit.environment)}
                 found = child("networks", full, threads, limit.environment)
                 result.setdefault(limit.name, {}).setdefault(str(threads), {})[stage] = found
@@ -101,7 +110,7 @@ def run_networks(plan: Plan) -> Any:
 
 def run_memory(plan: Plan) -> Any:
     """Bytes of weights and activations."""
-    return child("footprint", {}, 1)
+    return child("footprint", plan.measured, 1)
 
 
 def run_pipeline(plan: Plan) -> Any:
@@ -112,7 +121,9 @@ def run_pipeline(plan: Plan) -> Any:
             child("synthetic_scan", {"path": ct, "slices": 40 if plan.quick else 221}, 1)
         repeats = 1 if plan.quick else 5
         runs = {
-            str(threads): [child("whole_run", {"ct": ct, "threads": threads}, threads) for _ in range(repeats)]
+            str(threads): [
+                child("whole_run", {**plan.measured, "ct": ct, "threads": threads}, threads) for _ in range(repeats)
+            ]
             for threads in {1, machine.cores()}
         }
     starts = [child("start_up", {}, 1) for _ in range(repeats)]
@@ -126,7 +137,7 @@ def run_sizes(plan: Plan) -> Any:
         for slices in (45, 60) if plan.quick else SLICES:
             path = str(Path(folder) / f"{slices}.nii.gz")
             child("synthetic_scan", {"path": path, "slices": slices}, 1)
-            result[str(slices)] = child("whole_run", {"ct": path, "threads": 0}, machine.cores())
+            result[str(slices)] = child("whole_run", {**plan.measured, "ct": path, "threads": 0}, machine.cores())
             Path(path).unlink()
             _say(f"scan of {slices} slices")
     return result
@@ -134,7 +145,7 @@ def run_sizes(plan: Plan) -> Any:
 
 def run_standin(plan: Plan) -> Any:
     """A float32 network of whole-body tools' size, timing only."""
-    arguments = {"threads": machine.cores(), "edge": 64, "extent_mm": SAMPLE_EXTENT}
+    arguments = {"threads": machine.cores(), "edge": 64}
     return child("stand_in", arguments, machine.cores())
 
 
@@ -159,6 +170,7 @@ def arguments_of(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ct", type=Path, help="scan for the whole run; default: a synthetic one")
     parser.add_argument("--rounds", type=int, default=Plan.rounds, help=f"turns of each engine (default {Plan.rounds})")
     parser.add_argument("--limit", metavar="SET", help="one instruction set, e.g. 'AVX2'; default: all there are")
+    parser.add_argument("--model", type=Path, help="model file to measure; default: the one that ships")
     parser.add_argument("--quick", action="store_true", help="smoke test with tiny shapes; its figures mean nothing")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("docs"), metavar="FOLDER",
@@ -178,7 +190,7 @@ def run(options: argparse.Namespace) -> int:
     unknown = [name for name in chosen if name not in SECTIONS]
     if unknown:
         raise BenchmarkError(f"there is no section {unknown[0]}; choose of {', '.join(SECTIONS)}")
-    plan = Plan(options.ct, options.rounds, quick=options.quick, limit=options.limit)
+    plan = Plan(options.ct, options.rounds, quick=options.quick, limit=options.limit, model=options.model)
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / RESULTS
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

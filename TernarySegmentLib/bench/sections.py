@@ -15,30 +15,40 @@ from typing import Any
 import numpy as np
 
 from TernarySegmentLib.bench import contestants as engines
-from TernarySegmentLib.bench import machine, standin
+from TernarySegmentLib.bench import machine, sample, standin
 from TernarySegmentLib.bench.measure import Timing, take_turns
 from TernarySegmentLib.engine.bitplanes import FeatureMap
 from TernarySegmentLib.engine.graph import FOLDED_CHANNELS, INPUT, Graph, Layer
+from TernarySegmentLib.engine.modelfile import Model
 from TernarySegmentLib.engine.network import Network, products
 
 Data = dict[str, Any]
 
-SHAPES = {"fine": (96, 80, 112), "coarse": (56, 120, 120)}
-"""Working grids (z, y, x) of the 512×512×221 sample scan: its pancreas region at 2 mm, the whole of it at 4 mm."""
+
+def _model(path: str | None) -> Model:
+    from TernarySegmentLib.pipeline import DEFAULT_MODEL, load_model
+
+    return load_model(Path(path) if path else DEFAULT_MODEL)
+
+
+def stages(model: str | None = None) -> dict[str, list[str]]:
+    """The networks to measure: see :func:`sample.alike`."""
+    return sample.alike(_model(model))
 
 
 def _levels(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(-127, 128, shape).astype(np.int8)
 
 
-def networks(stage: str, threads: int, rounds: int, budget_s: float, capped: bool, shrink: int) -> Data:
+def networks(
+    stage: str, threads: int, rounds: int, budget_s: float, capped: bool, shrink: int, model: str | None = None
+) -> Data:
     """One network through every engine, taking turns; and each engine's seconds in each layer."""
-    from TernarySegmentLib.pipeline import load_model
-
-    network = load_model().stages[stage]
+    found = _model(model)
+    network = found.stages[stage]
     multiple = network.graph.multiple
     shape: tuple[int, int, int] = tuple(  # type: ignore[assignment]
-        max(1, n // shrink // multiple) * multiple for n in SHAPES[stage]
+        max(1, n // shrink // multiple) * multiple for n in sample.working_shape(stage, network)
     )
     levels, ready, remarks = _levels(shape), {}, {}
     for name in engines.NAMES:
@@ -55,6 +65,8 @@ def networks(stage: str, threads: int, rounds: int, budget_s: float, capped: boo
     profiles = take_layers({name: each for name, each in ready.items() if name not in slow}, rounds, budget_s)
     openvino = ready.get(engines.OPENVINO_INT8)
     return {
+        "stages": sample.alike(found)[stage],
+        "spacing": network.spacing,
         "shape": shape,
         "GHz": clock() if engines.installed(engines.OURS) else None,
         "kinds": {layer.name: _kind(network.graph, layer) for layer in network.graph.layers},
@@ -108,13 +120,13 @@ def take_layers(ready: dict[str, engines.Contestant], rounds: int, budget_s: flo
     }
 
 
-def footprint() -> Data:
+def footprint(model: str | None = None) -> Data:
     """Bytes of the networks' weights and of the tensors alive at once, packed and as float32 would need."""
-    from TernarySegmentLib.pipeline import load_model
-
     result: Data = {}
-    for name, stage in load_model().stages.items():
-        graph, shape = stage.graph, SHAPES[name]
+    found = _model(model)
+    for name, names in sample.alike(found).items():
+        stage = found.stages[name]
+        graph, shape = stage.graph, sample.working_shape(name, stage)
         packed: dict[str, int] = {INPUT: int(np.prod([n // 2 + 2 for n in shape])) * FOLDED_CHANNELS}
         dense: dict[str, int] = {INPUT: 4 * int(np.prod(shape))}
         last_use, alive = graph.last_use(), {INPUT}
@@ -136,7 +148,7 @@ def footprint() -> Data:
             if parameters is not None:
                 weights["packed"] += parameters.nbytes
                 weights["float32"] += 4 * layer.channels * (graph.input_channels(layer) * layer.kernel**3 + 1)
-        result[name] = {"activations": largest, "weights": weights}
+        result[name] = {"stages": names, "activations": largest, "weights": weights}
     return result
 
 
@@ -180,7 +192,7 @@ class _Stopwatch:
             setattr(owner, attribute, original)
 
 
-def whole_run(ct: str, threads: int) -> Data:
+def whole_run(ct: str, threads: int, model: str | None = None) -> Data:
     """``segment`` from file to file in this process, apart from Python's start: seconds by part, and peak memory."""
     from contextlib import ExitStack
 
@@ -208,7 +220,8 @@ def whole_run(ct: str, threads: int) -> Data:
         loading.join()
         watch.add("waiting for the kernels", started)
         begun = time.perf_counter()
-        result = pipeline.run(pipeline.segment(image, pipeline.Options(threads=threads)))
+        options = pipeline.Options(threads=threads, model=Path(model) if model else pipeline.DEFAULT_MODEL)
+        result = pipeline.run(pipeline.segment(image, options))
         segmenting = time.perf_counter() - begun
         begun = time.perf_counter()
         writing.write_mask(result.mask, Path(folder) / "mask.nii.gz", provenance=result.model)
@@ -245,13 +258,13 @@ def synthetic_scan(path: str, slices: int) -> Data:
     return {"size": image.GetSize(), "bytes": Path(path).stat().st_size}
 
 
-def stand_in(threads: int, edge: int, extent_mm: tuple[float, float, float]) -> Data:
+def stand_in(threads: int, edge: int) -> Data:
     """Seconds of a float32 network of whole-body tools' size on the sample scan, extrapolated from one window."""
     window = standin.seconds_per_window(threads, edge)
-    counts = {name: standin.windows(extent_mm, spacing) for name, spacing in standin.SPACINGS.items()}
+    counts = {name: standin.windows(sample.SCAN_MM, spacing) for name, spacing in standin.SPACINGS.items()}
     return {
         "edge": edge,
-        "extent mm": extent_mm,
+        "extent mm": sample.SCAN_MM,
         "seconds per window": window,
         "windows": counts,
         "seconds": {name: count * window for name, count in counts.items()},
@@ -277,7 +290,7 @@ def start_up() -> Data:
 
 
 SECTIONS: dict[str, Callable[..., Data]] = {
-    each.__name__: each for each in (networks, footprint, whole_run, synthetic_scan, stand_in, start_up)
+    each.__name__: each for each in (stages, networks, footprint, whole_run, synthetic_scan, stand_in, start_up)
 }
 
 

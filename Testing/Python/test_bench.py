@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
-from TernarySegmentLib.bench import command, contestants, machine, report, sections, standin
+from TernarySegmentLib.bench import command, contestants, machine, report, sample, sections, standin
 from TernarySegmentLib.bench.measure import Timing, take_turns
 from TernarySegmentLib.cli import main
+from TernarySegmentLib.engine import modelfile
+from TernarySegmentLib.engine.network import Network
+from TernarySegmentLib.phantom import make_phantom
+from TernarySegmentLib.pipeline import DEFAULT_MODEL
+
+MODELS = (DEFAULT_MODEL, Path(__file__).parents[1] / "Data" / "pancreas-voting-candidate.npz")
 
 
 def test_contestants_take_turns_and_a_slow_one_sits_out():
@@ -42,11 +51,66 @@ def test_the_networks_are_measured_in_every_engine_that_is_installed(monkeypatch
         assert {name for name, count in found["products"].items() if count} <= timed, "a layer was not found"
 
 
-def test_packed_tensors_and_weights_are_counted_with_what_is_really_allocated():
-    found = sections.footprint()
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_every_network_of_a_model_is_measured_or_like_one_that_is(path):
+    model = modelfile.load(path)
+    groups = sample.alike(model)
+    assert sorted(name for names in groups.values() for name in names) == sorted(model.stages)
+    for measured, names in groups.items():
+        for name in names:
+            assert model.stages[name].graph == model.stages[measured].graph
+            assert model.stages[name].spacing == model.stages[measured].spacing
+
+
+def test_networks_that_differ_in_more_than_their_weights_are_measured_apart():
+    model = modelfile.load(DEFAULT_MODEL)
+    fine = model.stages["fine"]
+    others = {
+        "fine2": fine,
+        "fine3": replace(fine, spacing=3.0),
+        "fine4": replace(fine, graph=model.stages["coarse"].graph),
+    }
+    groups = sample.alike(replace(model, stages={**model.stages, **others}))
+    assert groups == {"fine": ["fine", "fine2"], "fine3": ["fine3"], "fine4": ["fine4"], "coarse": ["coarse"]}
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_a_network_is_measured_on_a_grid_that_covers_its_part_of_the_scan_and_that_it_accepts(path):
+    for name, stage in modelfile.load(path).stages.items():
+        shape = sample.working_shape(name, stage)
+        extent = sample.REGION_MM if name.startswith("fine") else sample.SCAN_MM
+        step = stage.spacing * stage.graph.multiple
+        for size, side in zip(reversed(shape), extent, strict=True):
+            assert size % stage.graph.multiple == 0
+            assert side <= size * stage.spacing < side + step
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_packed_tensors_and_weights_are_counted_with_what_is_really_allocated(path):
+    found = sections.footprint(str(path))
+    assert set(found) == set(sample.alike(modelfile.load(path)))
     for stage in found.values():
         assert stage["activations"]["packed"] < stage["activations"]["float32"] / 8
         assert stage["weights"]["packed"] < stage["weights"]["float32"] / 10
+
+
+def test_the_whole_run_counts_every_network_that_votes(tmp_path, monkeypatch):
+    path = str(tmp_path / "ct.nii.gz")
+    sitk.WriteImage(make_phantom(0, spacing=(3.0, 3.0, 3.0)).ct, path)
+    spent = []
+    run = Network.run
+
+    def timed(network, levels):
+        started = time.perf_counter()
+        result = yield from run(network, levels)
+        spent.append(time.perf_counter() - started)
+        return result
+
+    monkeypatch.setattr(Network, "run", timed)
+    found = sections.whole_run(path, threads=1, model=str(MODELS[1]))
+    assert found["found"]
+    assert len(spent) >= 3, "one coarse pass and two fine networks"
+    assert sum(spent) <= found["parts"]["networks"] < found["total"]
 
 
 def test_windows_cover_a_scan_with_half_overlap():
