@@ -64,7 +64,11 @@ def test_places_lie_on_the_pancreas_or_beside_it(host, reviewed):
     mask = np.argwhere(mask_of(node, volume))[:, ::-1]
     points = mask @ matrix_of(volume)[:3, :3].T + matrix_of(volume)[:3, 3]
     for entry in widget.panel.review.entries:
-        assert np.linalg.norm(points - entry.position_ras, axis=1).min() < 30
+        distance = np.linalg.norm(points - entry.position_ras, axis=1).min()
+        if entry.kind == "detached piece left out":  # wherever the network saw it
+            assert distance > 0
+        else:
+            assert distance < 15, entry
 
 
 def test_keys_n_and_p_bring_every_view_to_the_next_and_the_previous_place(host, reviewed):
