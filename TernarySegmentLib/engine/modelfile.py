@@ -73,7 +73,12 @@ class Model:
     @property
     def fine(self) -> tuple[Stage, ...]:
         """The networks whose margins are averaged in the fine pass."""
-        return tuple(stage for name, stage in sorted(self.stages.items()) if name.startswith("fine"))
+        return tuple(self.stages[name] for name in self.fine_names)
+
+    @property
+    def fine_names(self) -> tuple[str, ...]:
+        """Names of these networks."""
+        return tuple(name for name in sorted(self.stages) if name.startswith("fine"))
 
     def parameters(self, stage: str) -> int:
         """Number of trained weights in a stage's convolutions and head."""

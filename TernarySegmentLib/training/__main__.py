@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from TernarySegmentLib.errors import TernarySegmentError
+from TernarySegmentLib.errors import InputError, TernarySegmentError
 from TernarySegmentLib.training.folds import FOLDS
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTINGS_FILE, Settings
 from TernarySegmentLib.training.sources import FORMATS, OWN_PATTERNS, Scan, pairs
@@ -64,17 +65,29 @@ def _export(options: argparse.Namespace) -> None:
     from TernarySegmentLib.training.export import export_run
 
     stages, provenance = {}, {"name": "pancreas", "created": time.strftime("%Y-%m-%d")}
-    if options.vote:
-        older = modelfile.load(options.vote)
-        spacing = Settings.load(options.fine / SETTINGS_FILE).spacing
-        for number, stage in enumerate(older.fine, 2):
-            stages[f"fine{number}"] = replace(stage, spacing=spacing)
-            provenance[f"fine{number}"] = f"fine network {number - 1} of {options.vote.name}, SHA-256 {older.sha256}"
-    for name in ("coarse", "fine"):
-        run, data = getattr(options, name), load_cases(getattr(options, f"{name}_data"))
-        stages[name], said = export_run(run, data)
-        provenance[name] = said
+
+    def add(name: str, stage: modelfile.Stage, said: str) -> None:
+        stages[name], provenance[name] = stage, said
         print(f"{name}: {said}", flush=True)
+
+    def add_of(name: str, path: Path, stage: str, model: modelfile.Model) -> None:
+        add(name, model.stages[stage], f"{stage} of {path.name}, SHA-256 {model.sha256}")
+
+    if options.coarse.is_file():
+        add_of("coarse", options.coarse, "coarse", modelfile.load(options.coarse))
+    elif options.coarse_data:
+        add("coarse", *export_run(options.coarse, load_cases(options.coarse_data)))
+    else:
+        raise InputError("Say with --coarse-data which folder the coarse run was trained on.")
+    fine_cases = load_cases(options.fine_data)
+    names = (f"fine{number}" if number > 1 else "fine" for number in itertools.count(1))
+    for run in options.fine:
+        add(next(names), *export_run(run, fine_cases))
+    if options.vote:
+        older, spacing = modelfile.load(options.vote), stages["fine"].spacing
+        for stage in older.fine_names:
+            add_of(next(names), options.vote, stage, older)
+        stages = {name: replace(each, spacing=spacing) if name != "coarse" else each for name, each in stages.items()}
     provenance["training data"] = options.origin
     digest = modelfile.save(modelfile.Model(stages, LABELS, PANCREAS, provenance), options.output)
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB, SHA-256 {digest}")
@@ -249,9 +262,12 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run_command=_train)
 
     export = commands.add_parser("export", help="write the model file and prove it equal to the trained networks")
-    for name in ("coarse", "fine"):
-        export.add_argument(f"--{name}", type=Path, required=True, help=f"run folder of the {name} network")
-        export.add_argument(f"--{name}-data", type=Path, required=True, help="folder its training used")
+    export.add_argument("--coarse", type=Path, required=True, help="run folder, or a model file that has the network")
+    export.add_argument("--coarse-data", type=Path, help="folder that the coarse run was trained on")
+    export.add_argument(
+        "--fine", type=Path, required=True, nargs="+", metavar="RUN", help="run folders; several networks vote"
+    )
+    export.add_argument("--fine-data", type=Path, required=True, help="folder that they were trained on")
     export.add_argument("--vote", type=Path, help="model file whose fine networks vote with the new one")
     export.add_argument("--origin", default="", help="a sentence on the training data, kept in the file")
     export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
