@@ -18,7 +18,7 @@ from TernarySegmentLib.engine.network import Network
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL
 
-MODELS = (DEFAULT_MODEL, Path(__file__).parents[1] / "Data" / "pancreas-voting-candidate.npz")
+MODELS = (DEFAULT_MODEL, Path(__file__).parents[1] / "Data" / "predecessor.npz")
 
 
 def test_contestants_take_turns_and_a_slow_one_sits_out():
