@@ -1,0 +1,170 @@
+"""``python -m TernarySegmentLib.training evaluate`` and ``export``, option by option, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+torch = pytest.importorskip("torch", reason="torch is not installed; training cannot be tested")
+pytest.importorskip("surface_distance", reason="surface-distance is not installed; masks cannot be compared")
+
+from training_toys import TINY, toy_case  # noqa: E402
+
+from TernarySegmentLib.engine import modelfile  # noqa: E402
+from TernarySegmentLib.imaging.grids import turned_front_to_back  # noqa: E402
+from TernarySegmentLib.imaging.measure import same_grid  # noqa: E402
+from TernarySegmentLib.phantom import make_phantom  # noqa: E402
+from TernarySegmentLib.pipeline import DEFAULT_MODEL  # noqa: E402
+from TernarySegmentLib.training import __main__ as command_line  # noqa: E402
+from TernarySegmentLib.training.folds import fold_of  # noqa: E402
+from TernarySegmentLib.training.settings import PANCREAS  # noqa: E402
+from TernarySegmentLib.training.train import Trainer  # noqa: E402
+
+JUDGE, TRAINED = "0007", "0006"
+"""Names of scans in fold 0 and in another one."""
+
+
+@pytest.fixture
+def said(monkeypatch, capsys):
+    """Run a command line and give the lines it prints."""
+
+    def run(*arguments: object) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["training", *map(str, arguments)])
+        assert command_line.main() == 0
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def abdomen():
+    return make_phantom(0)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory, abdomen) -> Path:
+    """One scan of the validation set and one of the training set, with names and values of their own."""
+    folder = tmp_path_factory.mktemp("scans")
+    mask = sitk.Cast(abdomen.labels == PANCREAS, sitk.sitkUInt8) * 7
+    for case in (JUDGE, TRAINED):
+        for kind, image in (("images", abdomen.ct), ("masks", mask)):
+            (folder / kind).mkdir(exist_ok=True)
+            sitk.WriteImage(image, str(folder / kind / f"{case}.nii.gz"), True, 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[Path, Path]:
+    """A run of a few steps, and the folder of its data."""
+    root = tmp_path_factory.mktemp("training")
+    cases = [toy_case(1), toy_case(2)]
+    for case in cases:
+        (root / "data").mkdir(exist_ok=True)
+        np.savez(root / "data" / f"{case.name}.npz", hu=case.hu.numpy(), labels=case.labels.numpy())
+    list(Trainer(root / "run", TINY.changed(fold=None), cases, []).run(compiled=False))
+    return root / "run", root / "data"
+
+
+def source(scans: Path) -> list[object]:
+    return ["--source", scans, "--pattern", "images/{case}.nii.gz", "masks/{case}.nii.gz", "--values", "7=pancreas"]
+
+
+def dice_of(line: str, name: str) -> float:
+    assert line.startswith(f"{name}: Dice ")
+    return float(line.split("Dice ")[1].split(",")[0])
+
+
+def test_evaluate_judges_scans_a_sparse_one_and_a_twin_and_writes_a_report(tmp_path, abdomen, scans, run, said):
+    outlined = sitk.GetArrayFromImage(abdomen.labels == PANCREAS)
+    outlined[1::2] = 0
+    sparse = sitk.GetImageFromArray(outlined)
+    sparse.CopyInformation(abdomen.ct)
+    sitk.WriteImage(sparse, str(tmp_path / "outlined.nii.gz"))
+
+    lines = said(
+        "evaluate", *source(scans), "--report", tmp_path / "report", "--twin", *run,
+        "--sparse", scans / "images" / f"{JUDGE}.nii.gz", tmp_path / "outlined.nii.gz",
+    )  # fmt: skip
+    on_slices = dice_of(lines[0], "images (annotated slices only)")
+    whole = dice_of(next(line for line in lines if line.startswith(f"{JUDGE}:")), JUDGE)
+    assert 0.4 < on_slices != whole > 0.4
+    assert not any(line.startswith(TRAINED) for line in lines), "the training set is not judged unless asked for"
+    twin = next(line for line in lines if line.startswith(f"{JUDGE} by the twin:"))
+    assert dice_of(twin, f"{JUDGE} by the twin") < whole, "a few steps on noise cannot reach the shipped network"
+
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert [(case["name"], case["sparse"]) for case in report["cases"]] == [("images", True), (JUDGE, False)]
+    assert report["cases"][1]["agreement"]["dice"] == pytest.approx(whole, abs=5e-4)
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "report.json", "report.md", f"{JUDGE}.png", "images.png",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Scans and options that the command hands to the evaluation, which is left out."""
+    seen = []
+    monkeypatch.setattr(
+        "TernarySegmentLib.training.evaluate.evaluate", lambda scans, options: iter(seen.append((scans, options)) or ())
+    )
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("options", "judged"),
+    [
+        (["--split", "training"], [TRAINED]),
+        (["--split", "validation"], [JUDGE]),
+        (["--fold", fold_of(TRAINED)], [TRAINED]),
+        (["--fold", fold_of(TRAINED), "--split", "training"], [JUDGE]),
+    ],
+)
+def test_evaluate_judges_the_split_and_the_fold_asked_for(scans, said, asked, options, judged):
+    said("evaluate", *source(scans), *options)
+    assert [scan.name for scan in asked[0][0]] == judged
+
+
+def test_evaluate_turns_headers_and_chooses_kernels_when_told(tmp_path, abdomen, said, asked):
+    for name, image in (("ct", abdomen.ct), ("labels", abdomen.labels)):
+        sitk.WriteImage(turned_front_to_back(image), str(tmp_path / f"{JUDGE}_{name}.nii.gz"), True, 1)
+    said("evaluate", "--source", tmp_path)
+    said("evaluate", "--source", tmp_path, "--mirrored", "--backend", "numpy")
+    ((as_it_is,), first), ((turned,), second) = asked
+    assert same_grid(as_it_is.read()[0], turned_front_to_back(abdomen.ct))
+    assert same_grid(turned.read()[0], abdomen.ct)
+    assert (first.backend, second.backend) == ("auto", "numpy")
+
+
+def arrays(weights: object) -> list[np.ndarray]:
+    return [np.asarray(getattr(weights, each.name)) for each in fields(weights)]
+
+
+def test_an_exported_model_votes_with_an_older_one_and_is_judged_when_named(tmp_path, scans, run, said):
+    older = modelfile.load(DEFAULT_MODEL)
+    folder, data = run
+    lines = said(
+        "export", "--coarse", folder, "--coarse-data", data, "--fine", folder, "--fine-data", data,
+        "--vote", DEFAULT_MODEL, "--origin", "balls in noise", "-o", tmp_path / "own.npz",
+    )  # fmt: skip
+    model = modelfile.load(tmp_path / "own.npz")
+    assert model.sha256 in lines[-1]
+    voters = {f"fine{number}": stage for number, stage in enumerate(older.fine, 2)}
+    assert set(model.stages) == {"coarse", "fine", *voters}
+    assert {stage.spacing for stage in model.fine} == {TINY.spacing}, "networks that vote share a grid"
+    for name, stage in voters.items():
+        voter = model.stages[name]
+        assert voter.graph == stage.graph
+        for layer, weights in stage.weights.items():
+            for kept, given in zip(arrays(voter.weights[layer]), arrays(weights), strict=True):
+                np.testing.assert_array_equal(kept, given)
+        assert older.sha256 in model.provenance[name]
+    assert model.provenance["training data"] == "balls in noise"
+
+    said("evaluate", *source(scans), "--model", tmp_path / "own.npz", "--report", tmp_path / "report")
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["model"]["sha256"] == model.sha256
