@@ -1,4 +1,4 @@
-"""``python -m TernarySegmentLib.training prepare|train|export|calibrate|evaluate|review|ablation``."""
+"""``python -m TernarySegmentLib.training prepare|train|curves|export|calibrate|evaluate|review|ablation``."""
 
 from __future__ import annotations
 
@@ -91,6 +91,15 @@ def _export(options: argparse.Namespace) -> None:
     provenance["training data"] = options.origin
     digest = modelfile.save(modelfile.Model(stages, LABELS, PANCREAS, provenance), options.output)
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB, SHA-256 {digest}")
+
+
+def _curves(options: argparse.Namespace) -> None:
+    from TernarySegmentLib.training.curves import draw
+
+    figure = draw(options.run)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.output, dpi=120)
+    print(f"{options.output} written")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -272,6 +281,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--origin", default="", help="a sentence on the training data, kept in the file")
     export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
     export.set_defaults(run_command=_export)
+
+    curves = commands.add_parser("curves", help="draw the learning curves of runs")
+    curves.add_argument("run", type=Path, nargs="+", help="folders that train wrote")
+    curves.add_argument("-o", "--output", type=Path, required=True, help="picture to write, .png or .svg")
+    curves.set_defaults(run_command=_curves)
 
     ablation = commands.add_parser("ablation", help="compare quantisers under one small budget; resumable")
     ablation.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from TernarySegmentLib.training.settings import LABELS, SETTINGS_FILE, Settings
 from TernarySegmentLib.training.slices import SliceNetwork
 
 CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
 
 
 def build(settings: Settings) -> SegmentationNetwork:
@@ -36,6 +38,22 @@ def settings_of(run: Path) -> Settings:
     if not (run / CHECKPOINT).exists() or not (run / SETTINGS_FILE).exists():
         raise InputError(f"{run} holds no saved training run; give the folder that train wrote.")
     return Settings.load(run / SETTINGS_FILE)
+
+
+def read_log(run: Path) -> list[dict[str, float]]:
+    """What training logged, by rising step; steps repeated after an interruption count once, as they went last.
+
+    Raises:
+        InputError: the folder has no log.
+    """
+    path = run / LOG
+    if not path.exists():
+        raise InputError(f"{run} holds no {LOG}; give the folder that train wrote.")
+    entries: dict[tuple[float, bool], dict[str, float]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        entries[entry["step"], "loss" in entry] = entry
+    return [entries[key] for key in sorted(entries)]
 
 
 class Averaged(NamedTuple):

@@ -26,7 +26,7 @@ from TernarySegmentLib.training.losses import label_weights, total_loss
 from TernarySegmentLib.training.metrics import overlap
 from TernarySegmentLib.training.network import SegmentationNetwork, TernaryNetwork
 from TernarySegmentLib.training.norms import norms, reestimate_norms
-from TernarySegmentLib.training.runs import CHECKPOINT, build
+from TernarySegmentLib.training.runs import CHECKPOINT, LOG, build
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
 from TernarySegmentLib.training.warmstart import start_from
 
@@ -177,7 +177,7 @@ class Trainer:
     def _log(self, writer: SummaryWriter, values: dict[str, float]) -> None:
         for name, value in values.items():
             writer.add_scalar(name, value, self.step)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        with (self.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps({"step": self.step, **values}) + "\n")
 
     def averaged(self) -> SegmentationNetwork:

@@ -138,6 +138,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, frozen_norm):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
+def test_curves_are_drawn_from_logs_and_a_repeated_step_counts_as_it_went_last(trained, tmp_path, capsys, monkeypatch):
+    from TernarySegmentLib.training.__main__ import main
+    from TernarySegmentLib.training.curves import series
+    from TernarySegmentLib.training.runs import LOG
+
+    log = trained.folder / LOG
+    steps, dice = series(trained.folder, "dice/mean")
+    assert steps == [3, 6]
+    with log.open("a", encoding="utf-8") as more:
+        more.write('{"step": 3, "dice/mean": 0.25, "dice/toy3": 0.25}\n')
+    assert series(trained.folder, "dice/mean") == ([3, 6], [0.25, dice[1]])
+    picture = tmp_path / "new" / "curves.svg"
+    monkeypatch.setattr("sys.argv", ["training", "curves", str(trained.folder), "-o", str(picture)])
+    assert main() == 0
+    assert picture.read_text(encoding="utf-8").count('id="line2d') > 20
+    monkeypatch.setattr("sys.argv", ["training", "curves", str(tmp_path), "-o", str(picture)])
+    assert main() == 1
+    assert f"{tmp_path} holds no {LOG}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flipped", [False, True])
 def test_the_exported_integer_network_decides_exactly_like_torch(trained, flipped):
     network = trained.averaged()
