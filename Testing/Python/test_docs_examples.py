@@ -1,4 +1,4 @@
-"""The examples in the docstrings give what they say, and the API page leaves out nothing that has examples."""
+"""The examples in the docstrings give what they say; the API page leaves out none, the site and the README no page."""
 
 from __future__ import annotations
 
@@ -44,3 +44,13 @@ def test_the_python_in_the_readme_and_the_api_page_runs_on_a_file(tmp_path, monk
         volume, confidence = (float(word) for word in capsys.readouterr().out.split())
         assert volume > 20
         assert 0 < confidence <= 1
+
+
+def test_every_page_is_in_the_navigation_of_the_site_and_linked_from_the_readme():
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    listed = set(
+        re.findall(r"^ +- [^:\n]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert pages <= listed
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert pages - {"index.md", "api.md"} <= linked  # the site's own front page, and what only the site can show
