@@ -43,6 +43,11 @@ class HandOnSection:
         ui.saveDicomButton.connect("clicked()", self.save_dicom)
         ui.saveReportButton.connect("clicked()", self.save_report)
 
+    @property
+    def writing(self) -> bool:
+        """Whether a file is being written."""
+        return self._background.busy(TASK)
+
     def show(self, node: Any) -> None:
         """Hand on a segmentation node; None for none."""
         self._node = node
@@ -143,6 +148,6 @@ class HandOnSection:
         self._update()
 
     def _update(self) -> None:
-        ui, usable = self._ui, volume_of(self._node) is not None and not self._background.busy(TASK)
+        ui, usable = self._ui, volume_of(self._node) is not None and not self.writing
         for button in (ui.saveSegmentationButton, ui.saveSurfaceButton, ui.saveDicomButton, ui.saveReportButton):
             button.enabled = usable

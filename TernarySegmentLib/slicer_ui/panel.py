@@ -63,7 +63,7 @@ class Panel(VTKObservationMixin):
         self.run = Run(ui, logic, self.job, self.status, self._take)
         self._inspection = Inspection(self.background, self._show_inspection)
         self.result = ResultSection(ui)
-        self.review = ReviewSection(ui)
+        self.review = ReviewSection(ui, self._turned)
         self.correct = CorrectSection(ui, logic, self.background, self.job, self.status, self._on_edited)
         self.handon = HandOnSection(ui, self.background, self.status)
         self._shortcuts = Shortcuts(ui, self.review)
@@ -82,6 +82,8 @@ class Panel(VTKObservationMixin):
         ):
             button.connect("clicked()", action)
         ui.modelPathEdit.connect("currentPathChanged(QString)", self.choose_model)
+        for section in (ui.resultButton, ui.reviewButton, ui.correctButton, ui.handOnButton):
+            section.connect("contentsCollapsed(bool)", self._on_collapsed)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
         self.addObserver(scene, scene.EndImportEvent, self._on_changed)
@@ -140,6 +142,15 @@ class Panel(VTKObservationMixin):
     def _on_removed(self, caller: Any = None, event: Any = None) -> None:
         if self.parameters is not None and not slicer.mrmlScene.IsBatchProcessing():
             self.update()
+
+    def _on_collapsed(self, collapsed: bool) -> None:
+        if not collapsed:
+            self._turned()
+
+    def _turned(self) -> None:
+        """The person uses another section: the line below the button no longer tells of the one used before."""
+        if not self.job.running and not self.handon.writing:
+            self.status.clear()
 
     def _on_edited(self) -> None:
         """The segment was changed: cheaper than :meth:`update`, since it comes with every stroke of a brush."""

@@ -22,10 +22,11 @@ class ReviewSection:
 
     Args:
         ui: the panel's widgets by name.
+        used: called when the person goes to a place or marks one.
     """
 
-    def __init__(self, ui: Any) -> None:
-        self._ui = ui
+    def __init__(self, ui: Any, used: Callable[[], None]) -> None:
+        self._ui, self._used = ui, used
         self._node: Any = None
         self._entries: list[Entry] = []
         self._at: int | None = None
@@ -97,6 +98,7 @@ class ReviewSection:
             self._go(first if self._at is None else (self._at + by) % len(self._entries))
 
     def _go(self, index: int) -> None:
+        self._used()
         self._at = index
         self._ui.placesTable.selectRow(index)
         self._ui.placesTable.scrollToItem(self._ui.placesTable.item(index, NUMBER))
@@ -104,6 +106,7 @@ class ReviewSection:
         self._update(True)
 
     def _mark(self, index: int, value: bool) -> None:
+        self._used()
         self._entries = checklist.checked(self._entries, index, value)
         checklist.keep(self._entries, self._node)
         self._filling = True

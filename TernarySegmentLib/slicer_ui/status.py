@@ -33,6 +33,10 @@ class Status:
         if text != self._ui.statusLabel.text:
             self._ui.statusLabel.text = text
 
+    def clear(self) -> None:
+        """The person turned to something else: what was said of the last thing stays in the log only."""
+        self.show("")
+
     def log(self, text: str) -> None:
         """Keep a line in the log under Advanced."""
         self._ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from panel_support import mask_of, segment, slicer
+from panel_support import finish, mask_of, press_key, segment, slicer
 
 from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID
 
@@ -84,3 +84,54 @@ def test_nothing_is_written_when_no_place_is_chosen(host, edited):
         host.click(button)
     assert widget.ui.statusLabel.text == said
     assert len(host.dialogs) == 3
+
+
+def open_by_hand(host, section) -> None:
+    """Click on the title of a folded section."""
+    from PySide6.QtWidgets import QToolButton
+
+    assert section.collapsed
+    host.click(section.findChildren(QToolButton)[0])
+    assert not section.collapsed
+
+
+def test_the_status_line_tells_of_the_section_used_last(host, edited, tmp_path):
+    widget, _, _, _ = edited
+    ui = widget.ui
+    assert host.process_events(until=lambda: len(widget.panel.review.entries) > 0, timeout=30)
+    said = [f"Saved “{save(host, widget, ui.saveSurfaceButton, tmp_path / 'first.stl')}”."]
+    open_by_hand(host, ui.correctButton)
+    assert ui.statusLabel.text == ""
+
+    host.click(ui.boxButton)
+    said.append(ui.statusLabel.text)
+    assert "box" in said[-1]
+    for use in (lambda: press_key(host, widget, "N"), lambda: host.click(ui.checkButton)):
+        use()
+        assert ui.statusLabel.text == ""
+        save(host, widget, ui.saveSegmentationButton, tmp_path / "again.seg.nrrd")
+    ui.handOnButton.collapsed = True
+    host.process_events()
+    assert "again" in ui.statusLabel.text, "closing a section is no use of another one"
+    open_by_hand(host, ui.handOnButton)
+    assert ui.statusLabel.text == ""
+    assert all(sentence in ui.logText.toPlainText() for sentence in said), "the log keeps what was said"
+
+
+def test_opening_a_section_does_not_hide_what_runs(host, edited, tmp_path):
+    widget, _, _, _ = edited
+    ui = widget.ui
+    host.paths.append(tmp_path / "page.png")
+    host.click(ui.saveReportButton)
+    assert ui.statusLabel.text.startswith("Writing")
+    open_by_hand(host, ui.correctButton)
+    assert ui.statusLabel.text.startswith("Writing")
+    assert host.process_events(until=lambda: "Writing" not in ui.statusLabel.text, timeout=120)
+    assert ui.statusLabel.text.startswith("Saved")
+
+    host.click(ui.segmentButton)
+    ui.correctButton.collapsed = True
+    open_by_hand(host, ui.correctButton)
+    assert ui.statusLabel.text != ""
+    finish(host, widget)
+    assert "mL of pancreas" in ui.statusLabel.text
