@@ -6,9 +6,11 @@ is an exact integer and the results equal the popcount kernels' bit for bit.
 
 from __future__ import annotations
 
+from functools import cache, reduce
+
 import numpy as np
 
-from TernarySegmentLib.engine.bitplanes import FeatureMap, pack_bits, unpack
+from TernarySegmentLib.engine.bitplanes import FeatureMap, pack_bits
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights
 from TernarySegmentLib.engine.scores import Scores
 
@@ -16,6 +18,21 @@ NAME = "numpy"
 
 ALONE = 2**18
 """Multiplications in a matrix product, at most: OpenBLAS computes one of this size on the thread that asks for it."""
+
+
+@cache
+def _octets() -> np.ndarray:
+    """float32 (65536, 8): the values of eight channels by a byte of *nonzero* and, above it, one of *negative*."""
+    code = np.arange(2**16, dtype=np.uint16)[:, None]
+    return (code >> np.arange(8) & 1).astype(np.float32) - 2 * (code >> np.arange(8, 16) & 1).astype(np.float32)
+
+
+def _values(nonzero: np.ndarray, negative: np.ndarray, channels: int) -> np.ndarray:
+    """The same as ``bitplanes.unpack``, in float32, in less than half of the time: eight channels looked up at once."""
+    low, high = (np.ascontiguousarray(plane).astype("<u4", copy=False).view(np.uint8) for plane in (nonzero, negative))
+    code = low | high.astype(np.uint16) << 8
+    values = _octets().take(code.ravel(), axis=0, mode="clip")
+    return values.reshape(*nonzero.shape[:-1], -1)[..., :channels]
 
 
 def _multiply(values: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
@@ -89,17 +106,24 @@ def convolve(source: FeatureMap, weights: ConvolutionWeights, out: FeatureMap, r
     band = _band(rows, kernel, stride)
     inset = 1 - kernel // 2  # a 1×1×1 kernel does not read the border
     cut = (band, slice(inset, None), slice(inset, None))
-    values = unpack(source.nonzero[cut], source.negative[cut], source.channels).astype(np.float32)
+    values = _values(source.nonzero[cut], source.negative[cut], source.channels)
     shape = (rows.stop - rows.start, *out.shape[1:])
     _store(out, rows, _shifted_products(values, weights.dense(), shape, stride), weights)
 
 
 def head(source: FeatureMap, weights: HeadWeights, out: Scores, rows: slice) -> None:
     """Integer scores of every label and block voxel, reduced to the winner and the target's margin."""
-    values = unpack(source.inner[0][rows], source.inner[1][rows], source.channels).astype(np.float32)
+    values = _values(source.inner[0][rows], source.inner[1][rows], source.channels)
     products = np.empty((*values.shape[:3], weights.matrix.shape[1]), np.float32)
     _multiply(values, weights.matrix, products)
-    scores = products.astype(np.int32) + weights.bias
-    scores = scores.reshape(*scores.shape[:3], weights.labels, 2, 2, 2)
-    others = np.delete(scores, weights.target, axis=3).max(3)
-    out.store(rows, scores.argmax(3).astype(np.uint8), scores[:, :, :, weights.target] - others)
+    scores = (products.astype(np.int32) + weights.bias).reshape(*products.shape[:3], weights.labels, 8)
+    blocks = [scores[..., label, :] for label in range(weights.labels)]
+    # label by label: NumPy's own reductions over a middle axis take three times as long
+    best, winner = blocks[0], np.zeros(blocks[0].shape, np.uint8)
+    for label, score in enumerate(blocks[1:], 1):
+        winner[score > best] = label
+        best = np.maximum(best, score)
+    others = reduce(np.maximum, (score for label, score in enumerate(blocks) if label != weights.target))
+    margin = blocks[weights.target] - others
+    folded = (*products.shape[:3], 2, 2, 2)
+    out.store(rows, winner.reshape(folded), margin.reshape(folded))
