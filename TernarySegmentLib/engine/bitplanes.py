@@ -135,33 +135,76 @@ class FeatureMap:
         cut = (slice(HALO, -HALO),) * 3
         return self.nonzero[cut], self.negative[cut]
 
+    def slices(self, start: int, stop: int) -> FeatureMap:
+        """Slices ``start`` to ``stop``, counted with the border: a view that keeps the border of y and x."""
+        return FeatureMap(self.nonzero[start:stop], self.negative[start:stop], self.channels)
+
+    def whole(self) -> FeatureMap:
+        """Itself."""
+        return self
+
     @property
     def nbytes(self) -> int:
         """Memory of both planes."""
         return self.nonzero.nbytes + self.negative.nbytes
 
 
-def concatenate(first: FeatureMap, second: FeatureMap) -> FeatureMap:
-    """Join along the channels; whole words are copied, a half-filled last word is filled up by shifting.
+def _join(left: np.ndarray, right: np.ndarray, channels: int, together: int) -> np.ndarray:
+    """One plane of two, (..., words): whole words are copied, a half-filled last word is filled up by shifting.
+
+    Args:
+        left, right: planes.
+        channels: of the left one.
+        together: channels of both.
+    """
+    offset, shift = divmod(channels, WORD)
+    if not shift:
+        return np.concatenate([left, right], -1)
+    joined = np.zeros((*left.shape[:-1], words(together)), np.uint32)
+    joined[..., : left.shape[-1]] = left
+    for index in range(right.shape[-1]):
+        word = right[..., index]
+        joined[..., offset + index] |= word << np.uint32(shift)
+        if offset + index + 1 < joined.shape[-1]:
+            joined[..., offset + index + 1] |= word >> np.uint32(WORD - shift)
+    return joined
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Two tensors side by side along the channels, copied together only slice by slice, where a layer reads them.
+
+    A copy of the whole would double what a skip connection holds.
 
     Examples:
-        >>> joined = concatenate(FeatureMap.zeros((2, 2, 2), 32), FeatureMap.zeros((2, 2, 2), 48))
-        >>> joined.channels, joined.nonzero.shape[-1]
-        (80, 3)
+        >>> joined = Joined(FeatureMap.zeros((2, 2, 2), 32), FeatureMap.zeros((2, 2, 2), 48))
+        >>> joined.channels, joined.slices(0, 3).nonzero.shape
+        (80, (3, 4, 4, 3))
     """
-    result = FeatureMap.zeros(first.shape, first.channels + second.channels)
-    offset, shift = divmod(first.channels, WORD)
-    for joined, left, right in (
-        (result.nonzero, first.nonzero, second.nonzero),
-        (result.negative, first.negative, second.negative),
-    ):
-        joined[..., : left.shape[-1]] = left
-        for index in range(right.shape[-1]):
-            word = right[..., index]
-            joined[..., offset + index] |= word << np.uint32(shift)
-            if shift and offset + index + 1 < joined.shape[-1]:
-                joined[..., offset + index + 1] |= word >> np.uint32(WORD - shift)
-    return result
+
+    first: FeatureMap | Joined
+    second: FeatureMap | Joined
+
+    @property
+    def channels(self) -> int:
+        """Of both together."""
+        return self.first.channels + self.second.channels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W) without the border."""
+        return self.first.shape
+
+    def slices(self, start: int, stop: int) -> FeatureMap:
+        """See :meth:`FeatureMap.slices`."""
+        first, second = self.first.slices(start, stop), self.second.slices(start, stop)
+        nonzero = _join(first.nonzero, second.nonzero, first.channels, self.channels)
+        negative = _join(first.negative, second.negative, first.channels, self.channels)
+        return FeatureMap(nonzero, negative, self.channels)
+
+    def whole(self) -> FeatureMap:
+        """All of it, copied."""
+        return self.slices(0, self.shape[0] + 2 * HALO)
 
 
 def upsample(source: FeatureMap) -> FeatureMap:

@@ -13,12 +13,14 @@ import numpy as np
 from numba import int8, int16, int32, int64, types, uint8, uint32
 
 from TernarySegmentLib.engine import vectors
-from TernarySegmentLib.engine.bitplanes import CODES, WORD, FeatureMap, pair_table, product_table
+from TernarySegmentLib.engine.bitplanes import CODES, HALO, WORD, FeatureMap, Joined, pair_table, product_table
 from TernarySegmentLib.engine.jit import compiled, mark_warm
 from TernarySegmentLib.engine.parameters import LABELS_TOGETHER, ConvolutionWeights, FirstWeights, HeadWeights
 from TernarySegmentLib.engine.scores import Scores
 
 NAME = "numba"
+BAND_PRODUCTS = 120e6
+"""Half a millisecond. A band of a single slice copies or converts three to read them."""
 
 _PLANE = uint32[:, :, :, ::1]
 _CODES = uint8[:, :, :, ::1]
@@ -152,6 +154,7 @@ def _convolve_popcount(
     nonzero: Any, negative: Any, weights_nonzero: Any, weights_negative: Any, low: Any, high: Any,
     out_nonzero: Any, out_negative: Any, kernel: int, stride: int, start: int, stop: int,
 ) -> None:  # fmt: skip
+    """The planes begin with the first slice that output slice ``start`` reads."""
     height, width = out_nonzero.shape[1] - 2, out_nonzero.shape[2] - 2
     step = 4 * nonzero.shape[3]
     line = step * nonzero.shape[2]
@@ -162,7 +165,7 @@ def _convolve_popcount(
     starts = np.empty(_COUNT_VOXELS, np.int64)
     sums = np.empty(_COUNT_VOXELS * WORD, np.int32)
     for z in range(start, stop):
-        base = (z * stride + inset) * plane + inset * (line + step)
+        base = (z - start) * stride * plane + inset * (line + step)
         for first in range(0, height * width, _COUNT_VOXELS):
             for voxel in range(_COUNT_VOXELS):
                 y, x = divmod(min(first + voxel, height * width - 1), width)
@@ -265,12 +268,17 @@ def _head(
 mark_warm()  # every kernel above has been compiled, or read from the cache, by now
 
 
-def _expanded(source: FeatureMap, first: int, stop: int) -> np.ndarray:
-    """Doubled codes of the bordered slices ``first`` to ``stop``, uint8 (slices, H + 2, W + 2, words·16)."""
-    nonzero, negative = source.nonzero[first:stop], source.negative[first:stop]
-    codes = np.empty((*nonzero.shape[:3], nonzero.shape[3] * CODES), np.uint8)
-    _expand(nonzero, negative, codes)
+def _expanded(source: FeatureMap) -> np.ndarray:
+    """Doubled codes of bordered slices, uint8 (slices, H + 2, W + 2, words·16)."""
+    codes = np.empty((*source.nonzero.shape[:3], source.nonzero.shape[3] * CODES), np.uint8)
+    _expand(source.nonzero, source.negative, codes)
     return codes
+
+
+def _read(source: FeatureMap | Joined, weights: ConvolutionWeights, rows: slice) -> FeatureMap:
+    """The bordered slices that a convolution needs for its output slices ``rows``."""
+    begin = rows.start * weights.stride + 1 - weights.kernel // 2
+    return source.slices(begin, begin + (rows.stop - rows.start - 1) * weights.stride + weights.kernel)
 
 
 def first(levels: np.ndarray, weights: FirstWeights, out: FeatureMap, rows: slice) -> None:
@@ -279,33 +287,33 @@ def first(levels: np.ndarray, weights: FirstWeights, out: FeatureMap, rows: slic
     _first(band, weights.pairs, *weights.bounds32, out.nonzero, out.negative, rows.start, rows.stop)
 
 
-def convolve_lookup(source: FeatureMap, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
+def convolve_lookup(source: FeatureMap | Joined, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
     """:func:`convolve` by table lookups; needs AVX2."""
-    kernel, stride = weights.kernel, weights.stride
-    begin = rows.start * stride + 1 - kernel // 2
-    codes = _expanded(source, begin, begin + (rows.stop - rows.start - 1) * stride + kernel)
     _convolve_lookup(
-        codes, weights.lookups, _PRODUCTS, *weights.bounds16, out.nonzero, out.negative,
-        kernel, stride, rows.start, rows.stop,
+        _expanded(_read(source, weights, rows)), weights.lookups, _PRODUCTS, *weights.bounds16,
+        out.nonzero, out.negative, weights.kernel, weights.stride, rows.start, rows.stop,
     )  # fmt: skip
 
 
-def convolve_popcount(source: FeatureMap, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
+def convolve_popcount(
+    source: FeatureMap | Joined, weights: ConvolutionWeights, out: FeatureMap, rows: slice
+) -> None:  # fmt: skip
     """:func:`convolve` by population counts; runs everywhere."""
+    read = _read(source, weights, rows)
     _convolve_popcount(
-        source.nonzero, source.negative, *weights.planes, *weights.bounds32, out.nonzero, out.negative,
+        read.nonzero, read.negative, *weights.planes, *weights.bounds32, out.nonzero, out.negative,
         weights.kernel, weights.stride, rows.start, rows.stop,
     )  # fmt: skip
 
 
-def convolve(source: FeatureMap, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
+def convolve(source: FeatureMap | Joined, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
     """See :func:`TernarySegmentLib.engine.reference.convolve`."""
     # lookups are summed in 16 bits
     fits = weights.largest <= np.iinfo(np.int16).max
     (convolve_lookup if vectors.LOOKUP and fits else convolve_popcount)(source, weights, out, rows)
 
 
-def head(source: FeatureMap, weights: HeadWeights, out: Scores, rows: slice) -> None:
+def head(source: FeatureMap | Joined, weights: HeadWeights, out: Scores, rows: slice) -> None:
     """See :func:`TernarySegmentLib.engine.reference.head`."""
-    codes = _expanded(source, rows.start + 1, rows.stop + 1)
+    codes = _expanded(source.slices(rows.start + HALO, rows.stop + HALO))
     _head(codes, weights.pairs, weights.bias, _PAIRS, out.label, out.margin, weights.target, rows.start, rows.stop)

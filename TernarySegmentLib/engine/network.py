@@ -8,16 +8,18 @@ computed twice and no seam can show, however the work is cut. Whole packed featu
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import reduce
 from itertools import pairwise
 from threading import Thread
 from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 
-from TernarySegmentLib.engine.bitplanes import HALO, FeatureMap, concatenate, maximum_pool, upsample
+from TernarySegmentLib.engine.bitplanes import HALO, FeatureMap, Joined, maximum_pool, upsample
 from TernarySegmentLib.engine.graph import FOLD, FOLDED_CHANNELS, INPUT, Graph, Layer
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights
 from TernarySegmentLib.engine.scores import Scores
@@ -25,23 +27,21 @@ from TernarySegmentLib.engine.scores import Scores
 Backend = Literal["auto", "numba", "numpy"]
 Outcome = TypeVar("Outcome")
 
-BAND_PRODUCTS = 60e6
-"""Products in one band, at least: below, handing out work costs more than it spreads; this many take under 1 ms with
-popcount kernels and about 5 ms in NumPy, so a cancelled run stops at once."""
-
 
 class Kernels(Protocol):
     """What ``reference`` and ``kernels`` both offer."""
 
     NAME: str
+    BAND_PRODUCTS: float
+    """Products in one band, at least: below, handing out work costs more than it spreads."""
 
     def first(self, levels: np.ndarray, weights: FirstWeights, out: FeatureMap, rows: slice) -> None:
         """Integer levels × integer weights."""
 
-    def convolve(self, source: FeatureMap, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
+    def convolve(self, source: FeatureMap | Joined, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
         """Ternary × ternary."""
 
-    def head(self, source: FeatureMap, weights: HeadWeights, out: Scores, rows: slice) -> None:
+    def head(self, source: FeatureMap | Joined, weights: HeadWeights, out: Scores, rows: slice) -> None:
         """Ternary × integer weights, reduced to a decision."""
 
 
@@ -118,7 +118,7 @@ class Network:
         weights: parameters of every ``first``, ``conv`` and ``head`` layer, by name.
         backend: see :func:`load_kernels`.
         threads: number of worker threads; 0 means all cores.
-        band_products: products in one band, at least; smaller bands never change the result.
+        band_products: products in one band, at least; None leaves it to the kernels. It never changes the result.
     """
 
     def __init__(
@@ -127,12 +127,12 @@ class Network:
         weights: Mapping[str, LayerWeights],
         backend: Backend = "auto",
         threads: int = 0,
-        band_products: float = BAND_PRODUCTS,
+        band_products: float | None = None,
     ) -> None:
         self.graph, self.weights = graph, weights
         self.kernels = load_kernels(backend)
         self.threads = threads or os.cpu_count() or 1
-        self.band_products = band_products
+        self.band_products = band_products or self.kernels.BAND_PRODUCTS
 
     @property
     def score_step(self) -> float:
@@ -155,7 +155,7 @@ class Network:
         total = sum(products(self.graph, layer, levels.shape) for layer in self.graph.layers)
         tensors: dict[str, Any] = {INPUT: fold_levels(levels)}
         last_use, done = self.graph.last_use(), 0.0
-        with ThreadPoolExecutor(self.threads) as pool:
+        with ThreadPoolExecutor(max(1, self.threads - 1)) as pool:
             for index, layer in enumerate(self.graph.layers):
                 share = products(self.graph, layer, levels.shape)
                 for fraction in self._layer(pool, layer, tensors, levels.shape, share):
@@ -172,11 +172,11 @@ class Network:
     ) -> Generator[float, None, None]:
         sources = [tensors[name] for name in layer.inputs]
         if layer.kind == "concat":
-            tensors[layer.name] = concatenate(*sources)
+            tensors[layer.name] = reduce(Joined, sources)
         elif layer.kind == "upsample":
-            tensors[layer.name] = upsample(sources[0])
+            tensors[layer.name] = upsample(sources[0].whole())
         elif layer.kind == "pool":
-            tensors[layer.name] = maximum_pool(sources[0])
+            tensors[layer.name] = maximum_pool(sources[0].whole())
         else:
             shape: tuple[int, int, int] = tuple(n // self.graph.scale(layer.name) for n in grid_shape)  # type: ignore[assignment]
             out: FeatureMap | Scores
@@ -187,29 +187,50 @@ class Network:
                 "conv": self.kernels.convolve,
                 "head": self.kernels.head,
             }
-            count = max(self.threads, int(share / self.band_products))
-            yield from run_all(
-                pool,
-                compute[layer.kind],
-                [(sources[0], self.weights[layer.name], out, b) for b in bands(shape[0], count)],
-            )
+            # as many for each thread
+            count = max(1, round(share / self.band_products / self.threads)) * self.threads
+            arguments = [(sources[0], self.weights[layer.name], out, b) for b in bands(shape[0], count)]
+            yield from run_all(pool, self.threads - 1, compute[layer.kind], arguments)
 
 
 def run_all(
-    pool: ThreadPoolExecutor, task: Callable[..., None], arguments: list[tuple[Any, ...]]
+    pool: ThreadPoolExecutor, helpers: int, task: Callable[..., None], arguments: list[tuple[Any, ...]]
 ) -> Generator[float, None, None]:
-    """Run a task for each tuple of arguments; yields the finished fraction.
+    """Run a task for each tuple of arguments, on this thread and others; yields the finished fraction.
 
-    When the generator is closed, what has not begun is dropped and what runs is waited for: nothing goes on writing.
+    Whoever is free takes the next one, so that no thread waits while another has a queue. When the generator is closed,
+    what has not begun is dropped and what runs is waited for: nothing goes on writing.
+
+    Args:
+        pool: of the other threads.
+        helpers: how many of them to use.
+        task: what to run.
+        arguments: of each call.
     """
-    futures = [pool.submit(task, *each) for each in arguments]
+    waiting, finished = deque(arguments), deque[bool]()
+
+    def step() -> bool:
+        try:
+            each = waiting.popleft()
+        except IndexError:  # nothing is left
+            return False
+        task(*each)
+        finished.append(True)
+        return True
+
+    def work() -> None:
+        while step():
+            pass
+
+    futures = [pool.submit(work) for _ in range(min(helpers, len(arguments) - 1))]
     try:
-        for done, future in enumerate(as_completed(futures), 1):
-            future.result()
-            yield done / len(futures)
-    finally:
+        while step():
+            yield len(finished) / len(arguments)
         for future in futures:
-            future.cancel()
+            future.result()
+        yield 1.0
+    finally:
+        waiting.clear()
         wait(futures)
 
 

@@ -122,8 +122,14 @@ def test_packing_is_lossless(shape, channels, seed):
 def test_concatenation_equals_numpy_on_unpacked_values(shape, first, second, seed):
     random = np.random.default_rng(seed)
     a, b = random_ternary(random, *shape, first), random_ternary(random, *shape, second)
-    joined = bitplanes.concatenate(FeatureMap.from_ternary(a), FeatureMap.from_ternary(b))
-    np.testing.assert_array_equal(joined.to_ternary(), np.concatenate([a, b], -1))
+    joined = bitplanes.Joined(FeatureMap.from_ternary(a), FeatureMap.from_ternary(b))
+    wanted = np.concatenate([a, b], -1)
+    np.testing.assert_array_equal(joined.whole().to_ternary(), wanted)
+    nested = bitplanes.Joined(joined, FeatureMap.from_ternary(a))
+    for z in range(shape[0]):
+        part = nested.slices(z + 1, z + 2)
+        values = bitplanes.unpack(part.nonzero[0, 1:-1, 1:-1], part.negative[0, 1:-1, 1:-1], nested.channels)
+        np.testing.assert_array_equal(values, np.concatenate([wanted, a], -1)[z])
 
 
 @settings(max_examples=40, deadline=None)
