@@ -234,12 +234,47 @@ def network(graph: Graph, name: str, folder: Path) -> None:
     save(f"network-{name}", folder)
 
 
+def slices(folder: Path) -> None:
+    """The paper's 2.5D network: the slices it sees, and the channels and resolution of its convolutions."""
+    from TernarySegmentLib.training.runs import build
+    from TernarySegmentLib.training.settings import LABELS, PAPER
+    from TernarySegmentLib.training.slices import SLICE_STEP, SLICES, SliceNetwork
+
+    made = build(PAPER)
+    assert isinstance(made, SliceNetwork)
+    _, (left, right) = plt.subplots(1, 2, figsize=(8.5, 2.9), width_ratios=(1, 3))
+    for number in range(2 * made.context + 1):
+        seen = number % SLICE_STEP == 0
+        left.plot((0, 1), (number, number), color=PLUS if seen else "#dddddd", lw=2.4 if seen else 1.2)
+    left.text(1.08, made.context, "labelled", va="center", fontsize=8)
+    left.set(title=f"{SLICES} of {2 * made.context + 1} slices", xlim=(-0.1, 2))
+    left.axis("off")
+    column = 0
+    for name, block in made.blocks.items():
+        place = name.removeprefix("enc").removeprefix("dec").rstrip("ab")
+        level = int(place) if place.isdecimal() else made.depth if "bottom" in name else 0
+        colour = "#fdc086" if not column or name == "scores" else "#dff0d8" if name.startswith("dec") else "#dceaf7"
+        text = f"{name.replace('_', ' ')}\n{len(LABELS) if name == 'scores' else block.weight.shape[0]}"
+        _box(right, column - 0.44, level - 0.3, 0.88, 0.6, text, colour, 5.5)
+        column += 1
+    for level in range(made.depth):  # two convolutions on the way down, two on the way up
+        first, last = 2 * level + 1, column - 1 - 2 * (level + 1)
+        _arrow(right, (first + 0.47, level), (last - 0.47, level), ls="--")
+        _arrow(right, (first, level + 0.33), (first + 0.6, level + 0.67))
+        _arrow(right, (last - 0.6, level + 0.67), (last, level + 0.33))
+    for level in range(made.depth + 1):
+        right.text(-1.1, level, f"1/{2**level}", va="center", fontsize=7, color=LINE)
+    right.set(xlim=(-1.2, column), ylim=(made.depth + 0.5, -0.5))
+    right.axis("off")
+    save("slices", folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "figures")
     folder = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
-    for draw in (ternary_tanh, ternary_weights, folding, bit_planes, popcount, architecture):
+    for draw in (ternary_tanh, ternary_weights, folding, bit_planes, popcount, architecture, slices):
         draw(folder)
     for name, stage in load_model().stages.items():
         network(stage.graph, name, folder)

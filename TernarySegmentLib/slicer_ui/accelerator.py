@@ -11,7 +11,7 @@ from TernarySegmentLib.slicer_ui import packages
 
 REQUIREMENT = "numba>=0.61"
 """Older ones know neither Python 3.12 nor NumPy 2 well."""
-DOWNLOAD_MB = 45
+DOWNLOAD_MB = 60
 """numba and llvmlite together."""
 
 

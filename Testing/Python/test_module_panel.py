@@ -329,7 +329,7 @@ def test_accelerator_is_installed_after_consent_with_numpy_pinned(host, ready, m
     host.set_packaging(packaging)
     try:
         widget.panel.update()
-        assert "45 MB" in widget.ui.acceleratorLabel.text
+        assert f"{accelerator.DOWNLOAD_MB} MB" in widget.ui.acceleratorLabel.text
         widget.panel.install_accelerator()
         assert "numba>=999" in str(host.pip_calls)
         host.pip_calls.clear()
