@@ -126,8 +126,11 @@ def run_pipeline(plan: Plan) -> Any:
             ]
             for threads in {1, machine.cores()}
         }
-    starts = [child("start_up", {}, 1) for _ in range(repeats)]
-    return {"scan": "given" if plan.ct else "synthetic", "runs": runs, "starts": starts}
+    starts = {
+        name: [child("start_up", {"alone": alone}, 1) for _ in range(repeats)]
+        for name, alone in (("starts", False), ("starts alone", True))
+    }
+    return {"scan": "given" if plan.ct else "synthetic", "runs": runs, **starts}
 
 
 def run_sizes(plan: Plan) -> Any:

@@ -121,7 +121,11 @@ def take_layers(ready: dict[str, engines.Contestant], rounds: int, budget_s: flo
 
 
 def footprint(model: str | None = None) -> Data:
-    """Bytes of the networks' weights and of the tensors alive at once, packed and as float32 would need."""
+    """Bytes of the networks' weights and of the tensors alive at once, packed and as float32 would need.
+
+    ``float32`` holds what PyTorch holds, which copies what a concatenation joins; ``float32 planned`` joins as this
+    engine does, without copies.
+    """
     result: Data = {}
     found = _model(model)
     for name, names in sample.alike(found).items():
@@ -129,27 +133,48 @@ def footprint(model: str | None = None) -> Data:
         graph, shape = stage.graph, sample.working_shape(name, stage)
         packed: dict[str, int] = {INPUT: int(np.prod([n // 2 + 2 for n in shape])) * FOLDED_CHANNELS}
         dense: dict[str, int] = {INPUT: 4 * int(np.prod(shape))}
-        last_use, alive = graph.last_use(), {INPUT}
-        largest = {"packed": 0, "float32": 0}
-        for index, layer in enumerate(graph.layers):
-            voxels: tuple[int, int, int] = tuple(n // graph.scale(layer.name) for n in shape)  # type: ignore[assignment]
-            if layer.kind == "head":  # its output, a label and a margin a voxel, is not counted on either side
-                packed[layer.name] = dense[layer.name] = 0
-            else:
-                packed[layer.name] = FeatureMap.zeros(voxels, layer.channels).nbytes
-                dense[layer.name] = 4 * int(np.prod(voxels)) * layer.channels
-            alive.add(layer.name)
-            largest["packed"] = max(largest["packed"], sum(packed[tensor] for tensor in alive))
-            largest["float32"] = max(largest["float32"], sum(dense[tensor] for tensor in alive))
-            alive -= {tensor for tensor in layer.inputs if last_use[tensor] == index}
         weights = {"packed": 0, "float32": 0}
         for layer in graph.layers:
+            voxels: tuple[int, int, int] = tuple(n // graph.scale(layer.name) for n in shape)  # type: ignore[assignment]
+            # the head's output, a label and a margin a voxel, is not counted on either side
+            counted = layer.kind != "head"
+            packed[layer.name] = FeatureMap.zeros(voxels, layer.channels).nbytes if counted else 0
+            dense[layer.name] = 4 * int(np.prod(voxels)) * layer.channels if counted else 0
             parameters = stage.weights.get(layer.name)
             if parameters is not None:
                 weights["packed"] += parameters.nbytes
                 weights["float32"] += 4 * layer.channels * (graph.input_channels(layer) * layer.kernel**3 + 1)
-        result[name] = {"stages": names, "activations": largest, "weights": weights}
+        weights["float32 planned"] = weights["float32"]
+        activations = {
+            "packed": alive_at_once(graph, packed, copies=False),
+            "float32": alive_at_once(graph, dense, copies=True),
+            "float32 planned": alive_at_once(graph, dense, copies=False),
+        }
+        result[name] = {"stages": names, "activations": activations, "weights": weights}
     return result
+
+
+def alive_at_once(graph: Graph, sizes: dict[str, int], copies: bool) -> int:
+    """The most bytes of tensors that are needed at the same time.
+
+    Args:
+        graph: the layers.
+        sizes: bytes of each tensor.
+        copies: whether a concatenation copies its inputs; else it keeps them alive as long as it is read itself.
+    """
+    sizes, last_use = dict(sizes), graph.last_use()
+    if not copies:
+        for layer in reversed(graph.layers):
+            if layer.kind == "concat":
+                sizes[layer.name] = 0
+                for name in layer.inputs:
+                    last_use[name] = max(last_use[name], last_use[layer.name])
+    alive, largest = {INPUT}, 0
+    for index, layer in enumerate(graph.layers):
+        alive.add(layer.name)
+        largest = max(largest, sum(sizes[tensor] for tensor in alive))
+        alive -= {tensor for tensor in alive if last_use.get(tensor) == index}
+    return largest
 
 
 def peak_bytes() -> int:
@@ -271,8 +296,15 @@ def stand_in(threads: int, edge: int) -> Data:
     }
 
 
-def start_up() -> Data:
-    """Seconds that the kernels add to a warm start, and those that other imports take."""
+def start_up(alone: bool = False) -> Data:
+    """Seconds that the kernels add to a warm start, and those that other imports take.
+
+    Args:
+        alone: as on a computer where nothing but what the extra ``accelerate`` needs is installed; numba imports SciPy
+            and coverage where it finds them.
+    """
+    if alone:
+        sys.modules.update(dict.fromkeys(("scipy", "coverage")))  # type: ignore[arg-type]
     started = time.perf_counter()
     import SimpleITK  # noqa: F401
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 
@@ -14,7 +16,9 @@ from TernarySegmentLib.bench import command, contestants, machine, report, sampl
 from TernarySegmentLib.bench.measure import Timing, take_turns
 from TernarySegmentLib.cli import main
 from TernarySegmentLib.engine import modelfile
-from TernarySegmentLib.engine.network import Network
+from TernarySegmentLib.engine.bitplanes import FeatureMap
+from TernarySegmentLib.engine.graph import INPUT
+from TernarySegmentLib.engine.network import Network, drain
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL
 
@@ -92,6 +96,31 @@ def test_packed_tensors_and_weights_are_counted_with_what_is_really_allocated(pa
     for stage in found.values():
         assert stage["activations"]["packed"] < stage["activations"]["float32"] / 8
         assert stage["weights"]["packed"] < stage["weights"]["float32"] / 10
+
+
+def test_no_more_packed_tensors_are_alive_than_the_bench_counts(monkeypatch):
+    stage = modelfile.load(DEFAULT_MODEL).stages["coarse"]
+    alive, most = [0], [0]
+    zeros = FeatureMap.zeros
+
+    def release(size):
+        alive[0] -= size
+
+    def watched(shape, channels):
+        made = zeros(shape, channels)
+        weakref.finalize(made, release, made.nbytes)
+        alive[0] += made.nbytes
+        most[0] = max(most[0], alive[0])
+        return made
+
+    monkeypatch.setattr(FeatureMap, "zeros", staticmethod(watched))
+    drain(Network(stage.graph, stage.weights, "numpy", threads=1).run(np.zeros((16, 16, 16), np.int8)))
+    monkeypatch.undo()
+    sizes = {INPUT: 0}
+    for layer in stage.graph.layers:
+        edge = 16 // stage.graph.scale(layer.name)
+        sizes[layer.name] = 0 if layer.kind == "head" else FeatureMap.zeros((edge,) * 3, layer.channels).nbytes
+    assert 0 < most[0] <= sections.alive_at_once(stage.graph, sizes, copies=False)
 
 
 def test_the_whole_run_counts_every_network_that_votes(tmp_path, monkeypatch):
