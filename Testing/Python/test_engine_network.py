@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.engine.graph import Graph, Layer, unet
 from TernarySegmentLib.engine.levels import hu_to_levels
-from TernarySegmentLib.engine.network import Network, drain
+from TernarySegmentLib.engine.network import Network, drain, fold_levels
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights
 from TernarySegmentLib.engine.thresholds import BatchNorm, fold
 from TernarySegmentLib.errors import ModelError
@@ -200,3 +200,14 @@ def test_a_newer_model_file_is_refused(saved, monkeypatch):
     monkeypatch.setattr(modelfile, "VERSION", 1)
     with pytest.raises(ModelError, match="update TernarySegment"):
         modelfile.load(path)
+
+
+def test_a_block_of_eight_voxels_becomes_eight_channels_in_the_order_that_the_graph_tells():
+    levels = random_levels(3)
+    folded = fold_levels(levels)
+    for channel, (dz, dy, dx) in enumerate(np.ndindex(2, 2, 2)):
+        assert channel == 4 * dz + 2 * dy + dx
+        np.testing.assert_array_equal(folded[1:-1, 1:-1, 1:-1, channel], levels[dz::2, dy::2, dx::2])
+    border = np.ones(folded.shape[:3], bool)
+    border[1:-1, 1:-1, 1:-1] = False
+    assert not folded[border].any()
