@@ -85,10 +85,14 @@ def _export(options: argparse.Namespace) -> None:
         add(next(names), *export_run(run, fine_cases))
     if options.vote:
         older, spacing = modelfile.load(options.vote), stages["fine"].spacing
-        for stage in older.fine_names:
+        absent = sorted(set(options.vote_stage or ()) - set(older.fine_names))
+        if absent:
+            raise InputError(f"{options.vote} has no {', '.join(absent)}; it has {', '.join(older.fine_names)}.")
+        for stage in options.vote_stage or older.fine_names:
             add_of(next(names), options.vote, stage, older)
         stages = {name: replace(each, spacing=spacing) if name != "coarse" else each for name, each in stages.items()}
     provenance["training data"] = options.origin
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     digest = modelfile.save(modelfile.Model(stages, LABELS, PANCREAS, provenance), options.output)
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB, SHA-256 {digest}")
 
@@ -278,6 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--fine-data", type=Path, required=True, help="folder that they were trained on")
     export.add_argument("--vote", type=Path, help="model file whose fine networks vote with the new one")
+    export.add_argument("--vote-stage", nargs="+", metavar="NAME", help="only these of them, such as fine2")
     export.add_argument("--origin", default="", help="a sentence on the training data, kept in the file")
     export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
     export.set_defaults(run_command=_export)

@@ -110,7 +110,7 @@ COARSE = Settings(
     pancreas_share=0.3, seed=1, frozen_norm=0.0,
     stage="coarse",
 )  # fmt: skip
-FINE = Settings(spacing=1.5, steps=4400, rate=2e-3, decay=0.6, pancreas_weight=2.0)
+FINE = Settings(spacing=1.5, steps=3600, rate=2e-3, decay=0.6, pancreas_weight=2.0)
 PAPER = Settings(
     architecture="slices", widths=(32, 64, 128, 256), schedule="continuation", continuation_share=1.0, beta_start=3.0,
     spacing=1.5, patch=(32, 96, 128),
