@@ -54,8 +54,8 @@ def networks(
     for name in engines.NAMES:
         if not engines.installed(name):
             remarks[name] = "not installed"
-        elif name == engines.TORCH_HALF and not machine.flags() & machine.BFLOAT16:
-            remarks[name] = "no instructions"  # emulated, one run takes minutes
+        elif name == engines.TORCH_HALF and (capped or not machine.flags() & machine.BFLOAT16):
+            remarks[name] = "no instructions"  # no cap leaves them; emulated, one run takes minutes
         elif capped and name in engines.UNCAPPED:
             remarks[name] = "no switch"
         else:
