@@ -294,23 +294,26 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def chart(results: dict[str, Any], path: Path) -> None:
-    """Bars: each fine network in each engine, by number of threads."""
+    """Bars: each fine network in each engine; an instruction set a row, a number of threads a column."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     runs = [run for run in _each(results) if run[2].startswith("fine")]
-    figure, axes = pyplot.subplots(1, len(runs), figsize=(5.2 * len(runs), 3.4), squeeze=False, layout="constrained")
-    for axis, (limit, threads, stage, figures) in zip(axes[0], runs, strict=True):
+    columns = len({threads for _, threads, _, _ in runs}) or 1
+    rows = -(-len(runs) // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(5.6 * columns, 2.7 * rows), squeeze=False, sharex=True, layout="constrained"
+    )
+    for axis, (limit, threads, stage, figures) in zip(axes.flat, runs, strict=False):
         names = [name for name in reversed(engines.NAMES) if name in figures["seconds"]]
         milliseconds = [1000 * figures["seconds"][name]["median"] for name in names]
         colours = ["#2a7f62" if name in (engines.OURS, engines.OURS_NUMPY) else "#9aa5b1" for name in names]
         bars = axis.barh(names, milliseconds, color=colours)
         axis.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
-        axis.set_xscale("log")
-        axis.set_xlim(min(milliseconds) / 2, max(milliseconds) * 2.5)
-        axis.set_xlabel("ms, logarithmic; shorter is better")
+        axis.margins(x=0.1)
+        axis.set_xlabel("ms; shorter is better")
         axis.set_title(f"{stage} network, {limit}, {threads} thread{'s' * (threads != '1')}", fontsize=10)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
