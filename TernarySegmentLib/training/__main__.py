@@ -70,27 +70,27 @@ def _export(options: argparse.Namespace) -> None:
         stages[name], provenance[name] = stage, said
         print(f"{name}: {said}", flush=True)
 
-    def add_of(name: str, path: Path, stage: str, model: modelfile.Model) -> None:
-        add(name, model.stages[stage], f"{stage} of {path.name}, SHA-256 {model.sha256}")
-
+    voters: list[tuple[modelfile.Stage, str]] = []
+    if options.vote:
+        older = modelfile.load(options.vote)
+        chosen = options.vote_stage or older.fine_names
+        absent = sorted(set(chosen) - set(older.fine_names))
+        if absent:
+            raise InputError(f"{options.vote} has no {', '.join(absent)}; it has {', '.join(older.fine_names)}.")
+        voters = [(older.stages[name], f"{name} of {options.vote.name}, SHA-256 {older.sha256}") for name in chosen]
     if options.coarse.is_file():
-        add_of("coarse", options.coarse, "coarse", modelfile.load(options.coarse))
+        model = modelfile.load(options.coarse)
+        add("coarse", model.stages["coarse"], f"coarse of {options.coarse.name}, SHA-256 {model.sha256}")
     elif options.coarse_data:
         add("coarse", *export_run(options.coarse, load_cases(options.coarse_data)))
     else:
         raise InputError("Say with --coarse-data which folder the coarse run was trained on.")
-    fine_cases = load_cases(options.fine_data)
-    names = (f"fine{number}" if number > 1 else "fine" for number in itertools.count(1))
+    cases = load_cases(options.fine_data)
+    names = itertools.chain(["fine"], (f"fine{number}" for number in itertools.count(2)))
     for run in options.fine:
-        add(next(names), *export_run(run, fine_cases))
-    if options.vote:
-        older, spacing = modelfile.load(options.vote), stages["fine"].spacing
-        absent = sorted(set(options.vote_stage or ()) - set(older.fine_names))
-        if absent:
-            raise InputError(f"{options.vote} has no {', '.join(absent)}; it has {', '.join(older.fine_names)}.")
-        for stage in options.vote_stage or older.fine_names:
-            add_of(next(names), options.vote, stage, older)
-        stages = {name: replace(each, spacing=spacing) if name != "coarse" else each for name, each in stages.items()}
+        add(next(names), *export_run(run, cases))
+    for stage, said in voters:
+        add(next(names), replace(stage, spacing=stages["fine"].spacing), said)
     provenance["training data"] = options.origin
     options.output.parent.mkdir(parents=True, exist_ok=True)
     digest = modelfile.save(modelfile.Model(stages, LABELS, PANCREAS, provenance), options.output)

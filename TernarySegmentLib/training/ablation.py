@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from TernarySegmentLib.engine.graph import unet
 from TernarySegmentLib.training.cost import Cost, cost
 from TernarySegmentLib.training.data import Case
-from TernarySegmentLib.training.runs import read_log
+from TernarySegmentLib.training.runs import read_log, series
 from TernarySegmentLib.training.settings import LABELS, Settings
 from TernarySegmentLib.training.train import Trainer
 
@@ -88,9 +88,9 @@ def train_variant(
     trainer = Trainer(folder, settings, cases, validation)
     for line in trainer.run(compiled=False, every=max(1, steps // CURVE_POINTS)):
         yield f"{folder.name}: {line}"
-    entries = read_log(folder)
-    curve = {int(entry["step"]): entry["dice/mean"] for entry in entries if "dice/mean" in entry}
-    seconds = [entry["seconds_per_step"] for entry in entries if "seconds_per_step" in entry]
+    log = read_log(folder)
+    curve = dict(zip(*series(log, "dice/mean"), strict=True))
+    _, seconds = series(log, "seconds_per_step")
     minutes = steps * statistics.fmean(seconds or [0.0]) / 60
     (folder / RESULT).write_text(json.dumps({"curve": curve, "minutes": minutes}) + "\n", encoding="utf-8")
 

@@ -8,13 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.training.runs import read_log
-
-
-def series(run: Path, name: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one logged quantity, such as ``loss`` or ``dice/mean``."""
-    entries = [entry for entry in read_log(run) if name in entry]
-    return [int(entry["step"]) for entry in entries], [entry[name] for entry in entries]
+from TernarySegmentLib.training.runs import read_log, series
 
 
 def draw(runs: list[Path]) -> Figure:
@@ -30,15 +24,15 @@ def draw(runs: list[Path]) -> Figure:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for number, run in enumerate(runs):
-        colour = f"C{number}"
-        left.plot(*series(run, "loss"), color=colour, label=run.name)
-        steps, means = series(run, "dice/mean")
+        colour, log = f"C{number}", read_log(run)
+        left.plot(*series(log, "loss"), color=colour, label=run.name)
+        steps, means = series(log, "dice/mean")
         if not steps:
             raise InputError(f"{run} has no Dice in its log yet; train on, or lower --every.")
         right.plot(steps, means, color=colour, linewidth=2.5, label=f"{run.name}: {means[-1]:.3f}")
-        cases = sorted({key for entry in read_log(run) for key in entry if key.startswith("dice/")} - {"dice/mean"})
+        cases = sorted({key for entry in log for key in entry if key.startswith("dice/")} - {"dice/mean"})
         for case in cases:
-            steps, values = series(run, case)
+            steps, values = series(log, case)
             right.plot(steps, values, color=colour, linewidth=0.8, alpha=0.6)
             right.annotate(case.removeprefix("dice/"), (steps[-1], values[-1]), fontsize=7, color=colour)
     left.set(xlabel="step", ylabel="loss, mean of 100 steps")

@@ -56,6 +56,12 @@ def read_log(run: Path) -> list[dict[str, float]]:
     return [entries[key] for key in sorted(entries)]
 
 
+def series(log: list[dict[str, float]], name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of one quantity in a log, such as ``loss`` or ``dice/mean``."""
+    entries = [entry for entry in log if name in entry]
+    return [int(entry["step"]) for entry in entries], [entry[name] for entry in entries]
+
+
 class Averaged(NamedTuple):
     """The averaged network of a run, ready to evaluate or export, its settings, and how many steps it was trained."""
 

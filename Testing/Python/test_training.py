@@ -140,15 +140,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, frozen_norm):
 
 def test_curves_are_drawn_from_logs_and_a_repeated_step_counts_as_it_went_last(trained, tmp_path, capsys, monkeypatch):
     from TernarySegmentLib.training.__main__ import main
-    from TernarySegmentLib.training.curves import series
-    from TernarySegmentLib.training.runs import LOG
+    from TernarySegmentLib.training.runs import LOG, read_log, series
 
     log = trained.folder / LOG
-    steps, dice = series(trained.folder, "dice/mean")
+    steps, dice = series(read_log(trained.folder), "dice/mean")
     assert steps == [3, 6]
     with log.open("a", encoding="utf-8") as more:
         more.write('{"step": 3, "dice/mean": 0.25, "dice/toy3": 0.25}\n')
-    assert series(trained.folder, "dice/mean") == ([3, 6], [0.25, dice[1]])
+    assert series(read_log(trained.folder), "dice/mean") == ([3, 6], [0.25, dice[1]])
     picture = tmp_path / "new" / "curves.svg"
     monkeypatch.setattr("sys.argv", ["training", "curves", str(trained.folder), "-o", str(picture)])
     assert main() == 0
