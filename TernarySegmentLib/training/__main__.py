@@ -63,7 +63,12 @@ def _export(options: argparse.Namespace) -> None:
     from TernarySegmentLib.engine import modelfile
     from TernarySegmentLib.training.data import load_cases
     from TernarySegmentLib.training.export import export_run
+    from TernarySegmentLib.training.runs import settings_of
 
+    grids = {run: settings_of(run).spacing for run in options.fine}
+    if len(set(grids.values())) > 1:
+        told = ", ".join(f"{run} {spacing:g} mm" for run, spacing in grids.items())
+        raise InputError(f"Networks that vote must be trained on one grid, not on several ({told}); export them apart.")
     stages, provenance = {}, {"name": "pancreas", "created": time.strftime("%Y-%m-%d")}
 
     def add(name: str, stage: modelfile.Stage, said: str) -> None:

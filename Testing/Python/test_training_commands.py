@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -23,7 +24,7 @@ from TernarySegmentLib.phantom import make_phantom  # noqa: E402
 from TernarySegmentLib.pipeline import DEFAULT_MODEL  # noqa: E402
 from TernarySegmentLib.training import __main__ as command_line  # noqa: E402
 from TernarySegmentLib.training.folds import fold_of  # noqa: E402
-from TernarySegmentLib.training.settings import PANCREAS  # noqa: E402
+from TernarySegmentLib.training.settings import PANCREAS, SETTINGS_FILE  # noqa: E402
 from TernarySegmentLib.training.train import Trainer  # noqa: E402
 
 JUDGE, TRAINED = "0007", "0006"
@@ -168,3 +169,14 @@ def test_an_exported_model_votes_with_an_older_one_and_is_judged_when_named(tmp_
 
     said("evaluate", *source(scans), "--model", tmp_path / "own.npz", "--report", tmp_path / "report")
     assert json.loads((tmp_path / "report" / "report.json").read_text())["model"]["sha256"] == model.sha256
+
+
+def test_networks_of_different_grids_do_not_vote(tmp_path, run, monkeypatch, capsys):
+    folder, data = run
+    other = shutil.copytree(folder, tmp_path / "other")
+    TINY.changed(fold=None, spacing=3.0).save(other / SETTINGS_FILE)
+    command = ["training", "export", "--coarse", DEFAULT_MODEL, "--fine", folder, other, "--fine-data", data]
+    monkeypatch.setattr(sys, "argv", [*map(str, command), "-o", str(tmp_path / "own.npz")])
+    assert command_line.main() != 0
+    assert "one grid" in capsys.readouterr().err
+    assert not (tmp_path / "own.npz").exists()
