@@ -92,7 +92,7 @@ def _segment(options: argparse.Namespace) -> int:
 
     from TernarySegmentLib.engine.network import load_kernels_meanwhile
     from TernarySegmentLib.imaging.dicomseg import DICOM_SUFFIX, check_dicom_output
-    from TernarySegmentLib.imaging.preview import write_preview
+    from TernarySegmentLib.imaging.preview import PREVIEW_SUFFIXES, write_preview
     from TernarySegmentLib.imaging.reading import read_ct
     from TernarySegmentLib.imaging.report import check_report
     from TernarySegmentLib.imaging.surface import SURFACE_SUFFIXES
@@ -107,6 +107,8 @@ def _segment(options: argparse.Namespace) -> int:
         check_suffix(options.confidence, IMAGE_SUFFIXES)
     if options.surface:
         check_suffix(options.surface, SURFACE_SUFFIXES)
+    if options.preview:
+        check_suffix(options.preview, PREVIEW_SUFFIXES)
     if options.page:
         check_report(options.page, options.case)
     started = time.monotonic()
@@ -222,16 +224,16 @@ def _model_info(options: argparse.Namespace) -> int:
 
 
 def _phantom(options: argparse.Namespace) -> int:
-    import SimpleITK as sitk
-
-    from TernarySegmentLib.imaging.writing import atomic_path
+    from TernarySegmentLib.imaging.writing import IMAGE_SUFFIXES, check_suffix, write_image
     from TernarySegmentLib.phantom import make_phantom
+
+    for path in filter(None, (options.output, options.labels)):
+        check_suffix(path, IMAGE_SUFFIXES)
 
     phantom = make_phantom(options.seed)
     for what, image, path in (("abdomen", phantom.ct, options.output), ("labels", phantom.labels, options.labels)):
         if path is not None:
-            with atomic_path(path) as temporary:
-                sitk.WriteImage(image, str(temporary), True)
+            write_image(image, path)
             print(f"synthetic {what}: {path}")
     return 0
 
@@ -300,8 +302,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_ERROR
     except ImportError as error:
-        print(f"error: {error.name} is not installed; run: pip install {error.name}", file=sys.stderr)
+        missing = f"{error.name} is not installed; run: pip install {error.name}" if error.name else str(error)
+        print(f"error: {missing}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        print("interrupted; what was not finished was dropped", file=sys.stderr)
         return EXIT_INTERRUPTED

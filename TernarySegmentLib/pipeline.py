@@ -205,8 +205,10 @@ def _prepare_kernels(options: Options, clock: _Clock) -> Generator[Progress, Non
     """On a computer's first run let a child process compile: LLVM would hold up every thread of this one."""
     if options.backend == "numpy" or importlib.util.find_spec("numba") is None:
         return
-    from TernarySegmentLib.engine import jit
-
+    try:
+        from TernarySegmentLib.engine import jit
+    except ImportError:  # installed, but not for this NumPy: the kernels' loader says what computes instead
+        return
     if not jit.is_warm() and jit.cache_folder() is not None:
         try:
             starting = jit.warm_in_child(options.python)

@@ -324,8 +324,3 @@ def start_up(alone: bool = False) -> Data:
 SECTIONS: dict[str, Callable[..., Data]] = {
     each.__name__: each for each in (stages, networks, footprint, whole_run, synthetic_scan, stand_in, start_up)
 }
-
-
-def describe() -> Data:
-    """The machine, as the child process sees it."""
-    return dict(machine.describe())

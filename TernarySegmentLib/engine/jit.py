@@ -38,7 +38,7 @@ def _candidates() -> list[Path]:
 def _identity() -> str:
     """Tells this copy of the kernels from any other: versions, processor, place and content of the source files."""
     digest = hashlib.sha256(" ".join(sorted(features())).encode())
-    for name in ("jit.py", "kernels.py", "vectors.py"):
+    for name in ("bitplanes.py", "jit.py", "kernels.py", "parameters.py", "vectors.py"):
         path = Path(__file__).with_name(name)
         digest.update(str(path).encode() + path.read_bytes())
     return f"kernels-{__version__}-numba-{numba.__version__}-{digest.hexdigest()[:12]}"
@@ -80,7 +80,10 @@ def warm_in_child(executable: str = sys.executable) -> subprocess.Popen[bytes]:
     """
     root = str(Path(__file__).resolve().parents[2])
     code = f"import sys; sys.path.insert(0, {root!r}); import TernarySegmentLib.engine.kernels"
-    return subprocess.Popen([executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows a console would open otherwise
+    )  # fmt: skip
 
 
 def compiled(signature: Any, possible: bool = True) -> Callable[[Callable[..., Any]], Any]:

@@ -179,7 +179,8 @@ def load(path: str | Path) -> Model:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(
-            f"The model file {path} cannot be read ({error.strerror}); reinstall the extension."
+            f"The model file {path} cannot be read ({error.strerror}); check the path, "
+            "or name none to use the one that came along."
         ) from error
     foreign = f"{path} is not a TernarySegment model; choose a .npz file that the export command wrote."
     try:
@@ -187,14 +188,14 @@ def load(path: str | Path) -> Model:
             arrays = {name: stored[name] for name in stored.files}
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError, NotImplementedError) as error:
         if content[:2] == b"PK":
-            raise ModelError(f"The model file {path} is damaged; fetch it again or reinstall the extension.") from error
+            raise ModelError(f"The model file {path} is damaged; export or copy it again.") from error
         raise ModelError(foreign) from error
     if MANIFEST not in arrays:
         raise ModelError(foreign)
     try:
         manifest = json.loads(arrays.pop(MANIFEST).tobytes())
     except ValueError as error:
-        raise ModelError(f"The model file {path} is damaged; fetch it again or reinstall the extension.") from error
+        raise ModelError(f"The model file {path} is damaged; export or copy it again.") from error
     return _checked(manifest, arrays, path, foreign)
 
 
@@ -207,9 +208,7 @@ def _checked(manifest: Any, arrays: dict[str, np.ndarray], path: Path, foreign: 
             "update TernarySegment."
         )
     if _digest(manifest, arrays) != manifest["sha256"]:
-        raise ModelError(
-            f"The model file {path} is damaged (SHA-256 differs); fetch it again or reinstall the extension."
-        )
+        raise ModelError(f"The model file {path} is damaged (SHA-256 differs); export or copy it again.")
     stages = {}
     for stage_name, stage in manifest["stages"].items():
         graph = Graph.from_list(stage["layers"])

@@ -23,7 +23,7 @@ import SimpleITK as sitk
 from TernarySegmentLib import __version__
 from TernarySegmentLib.errors import InputError, OutputError
 from TernarySegmentLib.imaging.grids import voxel_steps
-from TernarySegmentLib.imaging.reading import VOLUME_SUFFIXES
+from TernarySegmentLib.imaging.reading import CT_STORAGE, VOLUME_SUFFIXES
 from TernarySegmentLib.imaging.writing import COLOUR, atomic_path, check_suffix
 
 DICOM_SUFFIX = ".dcm"
@@ -183,7 +183,8 @@ def _headers(files: Iterable[str]) -> list[Any]:
             header = pydicom.dcmread(file, stop_before_pixels=True)
         except (InvalidDicomError, OSError, EOFError):
             continue
-        if header.get("Modality") != "CT":
+        # dose sheets and protocols come as captures of modality CT, but of another class
+        if header.get("Modality") != "CT" or not str(header.get("SOPClassUID", "")).startswith(CT_STORAGE.decode()):
             continue
         missing = [name for name in NEEDED if not header.get(name)]
         if missing:

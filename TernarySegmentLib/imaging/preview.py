@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from TernarySegmentLib.errors import OutputError
 from TernarySegmentLib.imaging.grids import OUTSIDE_HU, bounds, positions, voxel_steps
 from TernarySegmentLib.imaging.measure import mask_box
-from TernarySegmentLib.imaging.writing import COLOUR, atomic_path
+from TernarySegmentLib.imaging.writing import COLOUR, atomic_path, check_suffix
 
 WINDOW_CENTRE, WINDOW_WIDTH = 40, 400
 """HU; the usual abdominal window."""
 
+PREVIEW_SUFFIXES = (".png",)
 WIDTH = 1500
 """Pixels of the whole picture."""
 
@@ -78,8 +78,7 @@ def write_preview(ct: sitk.Image, mask: sitk.Image, path: str | Path) -> None:
         OutputError: another ending, or the place cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"“{path.name}” does not end in .png; a preview is a PNG picture.")
+    check_suffix(path, PREVIEW_SUFFIXES)
     picture = draw_preview(ct, mask)
     with atomic_path(path) as temporary:
         sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(temporary), True)

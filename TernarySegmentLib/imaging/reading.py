@@ -222,8 +222,13 @@ def _headers(files: list[str]) -> list[_Slice]:
         try:
             reader.ReadImageInformation()
         except RuntimeError as error:
-            with open(file, "rb") as stream:
-                start = stream.read(1024)
+            try:
+                with open(file, "rb") as stream:
+                    start = stream.read(1024)
+            except OSError as refused:
+                raise InputError(
+                    f"“{Path(file).name}” cannot be read ({refused.strerror}); ask for the right to read it."
+                ) from refused
             if start[128:132] == b"DICM" and CT_STORAGE in start:
                 raise InputError(
                     f"The CT slice “{Path(file).name}” is cut off or damaged; copy or export the series again."

@@ -129,8 +129,8 @@ class CorrectSection(VTKObservationMixin):
             return part_of((yield from steps()))
 
         def done(part: Part) -> None:
-            self._apply(part)
-            self._status.say(_("Segmented again inside the box; Undo takes it back."))
+            if self._apply(part):
+                self._status.say(_("Segmented again inside the box; Undo takes it back."))
 
         self._job.start(
             work, done, _("Segmenting again inside the box …"),
@@ -141,29 +141,35 @@ class CorrectSection(VTKObservationMixin):
         """Back to the untouched automatic mask; the editor's Undo takes even that back."""
         if self._automatic is not None:
             self.seeding.forget()
-            self._apply(self._automatic)
-            self._status.say(_("The automatic result is back."))
+            if self._apply(self._automatic):
+                self._status.say(_("The automatic result is back."))
 
     # -- the scene's side
     def _take(self) -> tuple[Any, Drawn] | None:
-        """The volume and the segment as it is now."""
+        """The volume and the segment as it is now; None, and told why, when they cannot be read."""
         volume = volume_of(self._node)
-        return (volume, take_segment(self._node, SEGMENT_ID, volume)) if volume is not None else None
+        try:
+            return (volume, take_segment(self._node, SEGMENT_ID, volume)) if volume is not None else None
+        except TernarySegmentError as error:
+            self._status.fail(error)
+            return None
 
-    def _apply(self, part: Part) -> None:
-        """Make a mask the segment's, as one step of the editor's Undo."""
+    def _apply(self, part: Part) -> bool:
+        """Make a mask the segment's, as one step of the editor's Undo; False, and told why, when that fails."""
         volume = volume_of(self._node)
         if volume is None:
-            return
+            return False
         self.editor.remember()
         self._writing = True
         try:
             replace_voxels(volume, part, self._node)
         except TernarySegmentError as error:
             self._status.fail(error)
+            return False
         finally:
             self._writing, self._seen = False, self._voxels()
         self._edited()
+        return True
 
     def _voxels(self) -> Any:
         """Tells one state of the segment's voxels from another; a new colour or name changes nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,17 @@ import slicer
 from slicer.i18n import tr as _
 
 from TernarySegmentLib.errors import TernarySegmentError
-from TernarySegmentLib.imaging.dicomseg import Source, write_dicom_seg
-from TernarySegmentLib.imaging.report import check_report, write_report
-from TernarySegmentLib.imaging.surface import write_surface
+from TernarySegmentLib.imaging.dicomseg import Source
 from TernarySegmentLib.slicer_ui import handon
 from TernarySegmentLib.slicer_ui.background import Background, once
-from TernarySegmentLib.slicer_ui.parts import take_segment
 from TernarySegmentLib.slicer_ui.segmentation import volume_of
 from TernarySegmentLib.slicer_ui.status import Status
-from TernarySegmentLib.slicer_ui.volumes import Scan, matrix_of, take_scan
 
 FOLDER = "TernarySegment/folder"
 """Setting: where the last file was saved."""
 TASK = "hand on"
+FORBIDDEN = re.compile(r'[\\/:*?"<>|]')
+"""What a file's name cannot hold on one system or another; Slicer names DICOM volumes "2: Abdomen"."""
 
 
 class HandOnSection:
@@ -64,7 +63,7 @@ class HandOnSection:
         """As a surface for printing and planning."""
         path = self._ask(_("Save the surface"), ".stl", "STL (*.stl);;OBJ (*.obj)")
         if path:
-            self._write(path, lambda surface: write_surface(surface, path), lambda: handon.surface_of(self._node))
+            self._write(path, lambda: handon.surface_writer(self._node, path))
 
     def save_dicom(self) -> None:
         """As a DICOM segmentation for the archive, beside the series it was made on."""
@@ -76,48 +75,29 @@ class HandOnSection:
         if not files:
             files = qt.QFileDialog.getExistingDirectory(None, _("Choose the folder of the scan's DICOM series"))
         path = self._ask(_("Save the DICOM segmentation"), ".dcm", "DICOM (*.dcm)") if files else ""
-        if not path:
-            return
-        provenance, corrected = handon.provenance_of(self._node), handon.edited(self._node)
-        # a DICOM file knows nothing of the transforms above the volume
-        own = Scan(volume.GetName(), volume.GetImageData(), matrix_of(volume))
-
-        def write(drawn: Any) -> None:
-            ct = own.image()
-            write_dicom_seg(drawn.part(ct).image(ct), files, path, provenance=provenance, corrected=corrected)
-
-        self._write(path, write, self._drawn)
+        if path:
+            self._write(path, lambda: handon.dicom_writer(self._node, volume, path, files))
 
     def save_report(self) -> None:
         """As a page with pictures and numbers."""
         path = self._ask(_("Save the report"), ".pdf", "PDF (*.pdf);;PNG (*.png)")
-        if not path:
-            return
-        node, volume, case = self._node, volume_of(self._node), self._ui.caseEdit.text.strip()
-
-        def take() -> tuple[Any, Any, Any]:
-            check_report(path, case)
-            return take_scan(volume), self._drawn(), handon.facts_of(node, case)
-
-        def write(taken: tuple[Any, Any, Any]) -> None:
-            scan, drawn, facts = taken
-            ct = scan.image()
-            write_report(ct, drawn.part(ct).image(ct), facts, path)
-
-        self._write(path, write, take)
-
-    def _drawn(self) -> Any:
-        return take_segment(self._node, handon.pancreas_in(self._node), volume_of(self._node))
+        if path:
+            case = self._ui.caseEdit.text.strip()
+            self._write(path, lambda: handon.report_writer(self._node, volume_of(self._node), path, case))
 
     def _ask(self, title: str, suffix: str, kinds: str) -> str:
         """A path that the person chose, with an ending; empty when they did not."""
         settings = slicer.app.userSettings()
-        name = self._node.GetName().replace("/", "-") + suffix
+        name = FORBIDDEN.sub("-", self._node.GetName()) + suffix
         path = str(qt.QFileDialog.getSaveFileName(None, title, str(Path(settings.value(FOLDER) or "") / name), kinds))
         if not path:
             return ""
         settings.setValue(FOLDER, str(Path(path).parent))
-        return path if Path(path).suffix else path + suffix
+        if Path(path).suffix:
+            return path
+        path += suffix  # of this name nobody was asked
+        question = _("“{path}” is there already. Replace it?").format(path=path)
+        return "" if Path(path).exists() and not slicer.util.confirmOkCancelDisplay(question) else path
 
     def _try(self, action: Callable[[], None], path: str) -> None:
         try:
@@ -127,10 +107,10 @@ class HandOnSection:
         else:
             self._saved(path)
 
-    def _write(self, path: str, write: Callable[[Any], None], take: Callable[[], Any]) -> None:
+    def _write(self, path: str, prepare: Callable[[], handon.Writer]) -> None:
         """Take what is needed from the scene, here, and write it, in the background."""
         try:
-            taken = take()
+            write = prepare()
         except TernarySegmentError as error:
             self._status.fail(error)
             return
@@ -140,7 +120,7 @@ class HandOnSection:
             self._update()
 
         self._status.say(_("Writing “{path}” …").format(path=path))
-        self._background.run(TASK, once("Writing", lambda: write(taken)), lambda _none: self._saved(path), failed)
+        self._background.run(TASK, once("Writing", write), lambda _none: self._saved(path), failed)
         self._update()
 
     def _saved(self, path: str) -> None:

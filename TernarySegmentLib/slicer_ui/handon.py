@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,12 @@ from TernarySegmentLib.imaging.writing import atomic_path, check_suffix, write_m
 from TernarySegmentLib.pipeline import MIRRORED
 from TernarySegmentLib.review.confidence import in_words
 from TernarySegmentLib.slicer_ui import packages, statistics
+from TernarySegmentLib.slicer_ui.parts import Drawn, take_segment
 from TernarySegmentLib.slicer_ui.segmentation import EDITED, SEGMENT_ID
-from TernarySegmentLib.slicer_ui.volumes import RAS_TO_LPS, image_of, matrix_of, take_scan, to_numpy
+from TernarySegmentLib.slicer_ui.volumes import RAS_TO_LPS, Scan, image_of, matrix_of, take_scan, to_numpy
 
+Writer = Callable[[], None]
+"""Writes what was taken from the scene: the taking needs the main thread, the writing does not."""
 HIGHDICOM = "highdicom>=0.28"
 """Slicer 5.12 brings it along. Slicer 5.10 has pydicom 2, and highdicom 0.22, the last for it, fails with NumPy 2: pip
 then says that it found none."""
@@ -59,19 +62,20 @@ def save_segmentation(node: Any, path: str | Path, volume: Any = None) -> None:
             raise OSError(_("Slicer could not write it"))
 
 
-def save_surface(node: Any, path: str | Path) -> None:
-    """Save the closed surface that the 3D view shows as ``.stl`` or ``.obj``, in LPS and mm, transforms applied.
+def surface_writer(node: Any, path: str | Path) -> Writer:
+    """Ready to write the closed surface that the 3D view shows (.stl, .obj), in LPS and mm, transforms applied.
 
     Raises:
         InputError: the node holds no pancreas.
-        OutputError: another ending, a non-linear transform above the node, or the place cannot be written.
+        OutputError: another ending, a non-linear transform above the node; when writing: the place cannot be written.
     """
     check_suffix(path, SURFACE_SUFFIXES)
-    write_surface(surface_of(node), path)
+    surface = surface_of(node)
+    return lambda: write_surface(surface, path)
 
 
-def save_dicom_seg(node: Any, volume: Any, path: str | Path, source: Source | None = None) -> None:
-    """Save as a DICOM segmentation (``.dcm``) that refers to the slices of the scan's own series.
+def dicom_writer(node: Any, volume: Any, path: str | Path, source: Source | None = None) -> Writer:
+    """Ready to write a DICOM segmentation (``.dcm``) that refers to the slices of the scan's own series.
 
     Args:
         node: vtkMRMLSegmentationNode.
@@ -80,15 +84,14 @@ def save_dicom_seg(node: Any, volume: Any, path: str | Path, source: Source | No
         source: folder of the DICOM series; None asks Slicer's DICOM database for the volume's files.
 
     Raises:
-        InputError: the node holds no pancreas, the volume is not from the DICOM database and no source is given, or the
-            source is not the volume's series.
-        OutputError: highdicom is missing, see :func:`install_dicom`; or the place cannot be written.
+        InputError: the node holds no pancreas, or the volume is not from the DICOM database and no source is given;
+            when writing: the mask is empty, or the source is not the volume's series.
+        OutputError: highdicom is missing, see :func:`install_dicom`; when writing: the place cannot be written.
     """
     if not dicom_installed():
         raise OutputError(
             _("A DICOM segmentation needs the package highdicom; install it here, or save as .seg.nrrd instead.")
         )
-    mask = segment_mask(node, volume)
     files: Source = source if source is not None else dicom_files(volume)
     if not source and not files:
         raise InputError(
@@ -96,11 +99,20 @@ def save_dicom_seg(node: Any, volume: Any, path: str | Path, source: Source | No
                 name=volume.GetName()
             )
         )
-    write_dicom_seg(mask, files, path, provenance=provenance_of(node), corrected=edited(node))
+    drawn, name = take_segment(node, pancreas_in(node), volume), node.GetName()
+    # a DICOM file knows nothing of the transforms above the volume
+    own = Scan(volume.GetName(), volume.GetImageData(), matrix_of(volume))
+    provenance, corrected = provenance_of(node), edited(node)
+
+    def write() -> None:
+        mask = _mask_on(own.image(), drawn, name)
+        write_dicom_seg(mask, files, path, provenance=provenance, corrected=corrected)
+
+    return write
 
 
-def save_report(node: Any, volume: Any, path: str | Path, case: str = "") -> None:
-    """Save a page with pictures and numbers as ``.pdf`` or ``.png``, measured on the mask as it is now.
+def report_writer(node: Any, volume: Any, path: str | Path, case: str = "") -> Writer:
+    """Ready to write a page with pictures and numbers as ``.pdf`` or ``.png``, measured on the mask as it is now.
 
     Args:
         node: vtkMRMLSegmentationNode.
@@ -110,14 +122,26 @@ def save_report(node: Any, volume: Any, path: str | Path, case: str = "") -> Non
             to write on.
 
     Raises:
-        InputError: the node holds no pancreas, the volume cannot be measured, or the fonts cannot write ``case``.
-        OutputError: another ending, Pillow is missing for a PNG, or the place cannot be written.
+        InputError: the node holds no pancreas, the volume cannot be measured, or the fonts cannot write ``case``; when
+            writing: the mask is empty.
+        OutputError: another ending, or Pillow is missing for a PNG; when writing: the place cannot be written.
     """
     check_report(path, case)
-    mask = segment_mask(node, volume)
-    ct = take_scan(volume).image()
-    mask.CopyInformation(ct)  # parent transforms included, as where the numbers of the panel were measured
-    write_report(ct, mask, facts_of(node, case), path)
+    drawn, name = take_segment(node, pancreas_in(node), volume), node.GetName()
+    scan, facts = take_scan(volume), facts_of(node, case)
+
+    def write() -> None:
+        ct = scan.image()  # parent transforms included, as where the numbers of the panel were measured
+        write_report(ct, _mask_on(ct, drawn, name), facts, path)
+
+    return write
+
+
+def _mask_on(ct: sitk.Image, drawn: Drawn, name: str) -> sitk.Image:
+    part = drawn.part(ct)
+    if part.empty:
+        raise InputError(_("The pancreas in “{name}” is empty, so there is nothing to save.").format(name=name))
+    return part.image(ct)
 
 
 # --- what they hold ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from TernarySegmentLib.errors import TernarySegmentError
 from TernarySegmentLib.imaging.checks import CtSummary, check_ct
 from TernarySegmentLib.slicer_ui.background import Background, once
 from TernarySegmentLib.slicer_ui.status import sentence
-from TernarySegmentLib.slicer_ui.volumes import take_scan
+from TernarySegmentLib.slicer_ui.volumes import matrix_of, take_scan
 
 
 class Inspection:
@@ -43,7 +43,10 @@ class Inspection:
         seen = None
         if volume is not None:
             voxels, transform = volume.GetImageData(), volume.GetParentTransformNode()
-            seen = (volume.GetID(), voxels and voxels.GetMTime(), transform and transform.GetTransformToWorldMTime())
+            seen = (
+                volume.GetID(), voxels and voxels.GetMTime(), transform and transform.GetTransformToWorldMTime(),
+                matrix_of(volume).tobytes(),
+            )  # fmt: skip
         if seen == self._seen:
             return False
         self._background.drop("inspection")

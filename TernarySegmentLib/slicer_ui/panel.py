@@ -16,6 +16,7 @@ from TernarySegmentLib.slicer_ui import accelerator, checklist, statistics
 from TernarySegmentLib.slicer_ui.background import Background, once
 from TernarySegmentLib.slicer_ui.correct import CorrectSection, hu_range
 from TernarySegmentLib.slicer_ui.handing import HandOnSection
+from TernarySegmentLib.slicer_ui.handon import edited
 from TernarySegmentLib.slicer_ui.inspection import Inspection
 from TernarySegmentLib.slicer_ui.job import LongJob
 from TernarySegmentLib.slicer_ui.overlay import put_confidence
@@ -232,7 +233,11 @@ class Panel(VTKObservationMixin):
             self.update()
 
     def undo(self) -> None:
-        """Take the last run back."""
+        """Take the last run back; asks first where a person has corrected its mask since."""
+        node = slicer.mrmlScene.GetNodeByID(self.run.revert.node_id) if self.run.revert is not None else None
+        question = _("Undo takes the last run back, and with it the corrections you made since.")
+        if node is not None and edited(node) and not slicer.util.confirmOkCancelDisplay(question):
+            return
         self.background.drop("places")
         self.run.undo()
         if self.parameters is not None and self.parameters.result is not None:

@@ -19,7 +19,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from TernarySegmentLib.errors import OutputError
 from TernarySegmentLib.imaging.measure import mask_box
-from TernarySegmentLib.slicer_ui.volumes import image_of, matrix_of, to_numpy
+from TernarySegmentLib.slicer_ui.volumes import image_of, matrix_of, to_numpy, to_ras_of
 
 SAME_VOXEL = 1e-2
 """Of a voxel: how far two grids may be apart and still count as one."""
@@ -119,12 +119,10 @@ class Drawn:
     Attributes:
         labels: a copy, vtkOrientedImageData.
         to_volume: 4×4, its voxels (with its own extent's offset) to the volume's.
-        to_world: 4×4, its voxels to RAS in mm, parent transforms included.
     """
 
     labels: Any
     to_volume: np.ndarray
-    to_world: np.ndarray
 
     def part(self, reference: sitk.Image | None = None) -> Part:
         """The segment on the volume's grid.
@@ -146,7 +144,8 @@ class Drawn:
             return _cropped(Part((i, j, k), voxels))
         if reference is None:
             raise OutputError("The segment was drawn on another grid than the volume's; segment again.")
-        drawn = image_of(voxels, self.to_world, (x0, y0, z0))
+        # placed through the reference, which may leave the transforms above the volume out
+        drawn = image_of(voxels, to_ras_of(reference) @ self.to_volume, (x0, y0, z0))
         return part_of(sitk.Resample(drawn, reference, sitk.Transform(), sitk.sitkNearestNeighbor))
 
 
@@ -162,21 +161,19 @@ def take_segment(node: Any, segment_id: str, volume: Any) -> Drawn:
     node.GetBinaryLabelmapRepresentation(segment_id, labels)
     matrix = vtk.vtkMatrix4x4()
     labels.GetImageToWorldMatrix(matrix)
-    own = to_numpy(matrix)
-    to_volume = np.linalg.inv(matrix_of(volume)) @ between(node, volume) @ own
-    return Drawn(labels, to_volume, between(node, None) @ own)
+    return Drawn(labels, np.linalg.inv(matrix_of(volume)) @ between(node, volume) @ to_numpy(matrix))
 
 
 def between(source: Any, target: Any) -> np.ndarray:
-    """4×4 from one node's own frame to another's, or to the world where that is None.
+    """4×4 from one node's own frame to another's.
 
     Raises:
         OutputError: a non-linear transform lies between them.
     """
     matrix = vtk.vtkMatrix4x4()
-    parents = [node.GetParentTransformNode() if node is not None else None for node in (source, target)]
+    parents = [node.GetParentTransformNode() for node in (source, target)]
     if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parents[0], parents[1], matrix):
-        names = " and ".join(f"“{node.GetName()}”" if node is not None else "the world" for node in (source, target))
+        names = " and ".join(f"“{node.GetName()}”" for node in (source, target))
         raise OutputError(f"A non-linear transform lies between {names}; choose a new segmentation.")
     return to_numpy(matrix)
 

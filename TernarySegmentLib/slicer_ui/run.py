@@ -52,13 +52,15 @@ class Run:
         except TernarySegmentError as error:
             self._status.fail(error)
             return
-        logic, name, volume_id = self._logic, scan.name, volume.GetID()
+        logic, name, volume_id, region = self._logic, scan.name, volume.GetID(), parameters.region
+        where = _("“{name}” inside “{region}”").format(name=name, region=region.GetName()) if region else f"“{name}”"
+        whole = region is None
         output_id = output.GetID() if output is not None else ""
         self.offer_region = False
         self._job.start(
             lambda: logic.steps(scan, options),
-            lambda result: self._finish(result, name, volume_id, output_id),
-            _("Segmenting “{name}” …").format(name=name),
+            lambda result: self._finish(result, where, volume_id, output_id, whole),
+            _("Segmenting {where} …").format(where=where),
             self.expected_s,
             lambda: slicer.mrmlScene.GetNodeByID(volume_id) is not None,  # by ID, since nodes may vanish meanwhile
         )
@@ -71,18 +73,30 @@ class Run:
         revert()
         self._status.say(_("The last run was undone."))
 
-    def _finish(self, result: Result, name: str, volume_id: str, output_id: str) -> None:
-        """Put a result into the scene."""
+    def _finish(self, result: Result, where: str, volume_id: str, output_id: str, whole: bool) -> None:
+        """Put a result into the scene.
+
+        Args:
+            result: of the pipeline.
+            where: the volume's and the search region's names.
+            volume_id, output_id: of the volume, and of the node to write to; the latter may be empty.
+            whole: whether there was no search region.
+        """
         volume, output = (slicer.mrmlScene.GetNodeByID(each) if each else None for each in (volume_id, output_id))
         if volume is None:
-            self._status.say(_("“{name}” was removed while it was segmented; nothing was added.").format(name=name))
+            self._status.say(_("{where} was removed while it was segmented; nothing was added.").format(where=where))
             return
-        self._timing.learn(result.backend or accelerator.backend(), result.seconds)
+        if whole:
+            self._timing.learn(result.backend or accelerator.backend(), result.seconds)
         self._status.log(", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds.items()))
         if not result.found:
             self.offer_region = True
-            text = _("No pancreas was found in “{name}”. If you can see it, mark a region and segment again.")
-            self._status.say(text.format(name=name))
+            text = (
+                _("No pancreas was found in {where}. If you can see it, mark a region and segment again.")
+                if whole
+                else _("No pancreas was found in {where}. Move the box, or choose no search region under Advanced.")
+            )
+            self._status.say(text.format(where=where))
             return
         try:
             node, self.revert = write_segment(volume, result.mask, output)
@@ -95,5 +109,7 @@ class Run:
         found = _("{volume:.1f} mL of pancreas in “{node}”, found in {seconds:.1f} s.").format(
             volume=report.volume_ml, node=node.GetName(), seconds=sum(result.seconds.values())
         )
+        if not whole:
+            found += " " + _("Only {where} was searched.").format(where=where)
         shown = self._ui.summaryLabel.text  # tells already what the check of the volume had warned of
         self._status.say("\n".join((found, *(warning for warning in result.warnings if warning not in shown))))

@@ -9,6 +9,7 @@ from typing import Any
 import SimpleITK as sitk
 from slicer.i18n import tr as _
 
+from TernarySegmentLib.errors import TernarySegmentError
 from TernarySegmentLib.review.seeds import SeedRefiner
 from TernarySegmentLib.slicer_ui.background import Background, once
 from TernarySegmentLib.slicer_ui.overlay import confidence_part
@@ -29,7 +30,7 @@ class Seeding:
         background: where the border is moved.
         status: tells about it.
         take: gives the volume and the segment as it is now.
-        apply: puts a mask into the segment.
+        apply: puts a mask into the segment; False when that failed.
         stop_effect: puts the editor's brush down, so that clicks place points.
     """
 
@@ -39,7 +40,7 @@ class Seeding:
         background: Background,
         status: Status,
         take: Callable[[], tuple[Any, Drawn] | None],
-        apply: Callable[[Part], None],
+        apply: Callable[[Part], bool],
         stop_effect: Callable[[], None],
     ) -> None:
         self._ui, self._background, self._status, self._take, self._apply = ui, background, status, take, apply
@@ -133,18 +134,31 @@ class Seeding:
         if clicks == self._heard:
             return
         if self._refiner is None:
-            taken = self._take()
-            part = confidence_part(self._node.GetNodeReference(CONFIDENCE), taken[0]) if taken is not None else None
-            if taken is None or part is None:
-                self._status.say(_("The confidence map does not fit the volume any more; segment the scan again."))
+            self._refiner = self._begin()
+            if self._refiner is None:
                 return
-            self._refiner = _Refiner(take_scan(taken[0]), taken[1], part)
         refiner, self._heard, self._asked_at = self._refiner, clicks, time.monotonic()
         work = once("Listening to the points", lambda: refiner.refined(clicks))
         self._background.run("seeds", work, self._done, self._status.fail)
 
+    def _begin(self) -> _Refiner | None:
+        """What moves the border from the mask as it is now; None, and told why, when it cannot be moved."""
+        taken = self._take()
+        if taken is None:
+            return None
+        part = confidence_part(self._node.GetNodeReference(CONFIDENCE), taken[0])
+        if part is None:
+            self._status.say(_("The confidence map does not fit the volume any more; segment the scan again."))
+            return None
+        try:
+            return _Refiner(take_scan(taken[0]), taken[1], part)
+        except TernarySegmentError as error:
+            self._status.fail(error)
+            return None
+
     def _done(self, part: Part) -> None:
-        self._apply(part)
+        if not self._apply(part):
+            return
         inside, outside = self._heard
         self._status.show(
             _("{inside} points inside, {outside} outside; the border followed in {seconds:.1f} s.").format(

@@ -32,13 +32,16 @@ class Map:
     Attributes:
         voxels: vtkImageData.
         ijk_to_ras: vtkMatrix4x4.
+        transform_id: of the transform node above it; None for none.
     """
 
     voxels: Any
     ijk_to_ras: Any
+    transform_id: str | None
 
     def put_into(self, node: Any) -> None:
         """Show this in a vtkMRMLScalarVolumeNode."""
+        node.SetAndObserveTransformNodeID(self.transform_id)
         node.SetIJKToRASMatrix(self.ijk_to_ras)
         node.SetAndObserveImageData(self.voxels)
 
@@ -49,7 +52,7 @@ def map_in(node: Any) -> Map | None:
         return None
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return Map(node.GetImageData(), matrix)
+    return Map(node.GetImageData(), matrix, node.GetTransformNodeID())
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Revert:
         before: copy of the segment that was there; None when the run added it.
         kept: what the node had kept of the run before, by attribute name.
         confidence: the confidence map before the run.
+        source: ID of the volume that the node was made on before.
     """
 
     node_id: str
@@ -69,6 +73,7 @@ class Revert:
     before: Any = None
     kept: Mapping[str, str] = field(default_factory=dict)
     confidence: Map | None = None
+    source: str | None = None
 
     def __call__(self) -> None:
         """Undo; does nothing when the node is gone already."""
@@ -93,6 +98,7 @@ class Revert:
                 node.SetAttribute(name, self.kept[name])
             else:
                 node.RemoveAttribute(name)
+        node.SetNodeReferenceID(SOURCE, self.source)
         node.EndModify(was)
 
 
@@ -117,7 +123,10 @@ def write_segment(volume: Any, mask: sitk.Image, node: Any = None) -> tuple[Any,
     if created:
         node = _new_node(volume)
     kept = {name: node.GetAttribute(name) for name in KEPT if node.GetAttribute(name) is not None}
-    revert = Revert(node.GetID(), created, _copy_of_segment(node), kept, map_in(node.GetNodeReference(CONFIDENCE)))
+    revert = Revert(
+        node.GetID(), created, _copy_of_segment(node), kept, map_in(node.GetNodeReference(CONFIDENCE)),
+        node.GetNodeReferenceID(SOURCE),
+    )  # fmt: skip
     part = part_of(mask)
     was = node.StartModify()
     try:

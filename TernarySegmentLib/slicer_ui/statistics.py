@@ -57,13 +57,13 @@ class Report:
         """E.g. "142 × 61 × 83 mm (R-L × A-P × S-I)"."""
         return " × ".join(f"{mm:.0f}" for mm in self.extent_mm) + " mm (R-L × A-P × S-I)"
 
-    @property
-    def text(self) -> str:
-        """A few lines for the clipboard."""
+    def text(self, corrected: bool) -> str:
+        """A few lines for the clipboard; those of a mask that was ``corrected`` since say so."""
+        since = "\nThe mask was corrected since; these are the numbers of the automatic one." if corrected else ""
         return (
             f"Pancreas in {self.source}\nVolume: {self.volume_ml:.1f} mL\nDensity: {self.density}\n"
             f"Extent: {self.extent}\nConfidence: {self.confidence:.0%}\n"
-            f"Automatic segmentation (TernarySegment, model {self.model}); not for diagnosis."
+            f"Automatic segmentation (TernarySegment, model {self.model}); not for diagnosis.{since}"
         )
 
 
@@ -100,8 +100,8 @@ def kept(node: Any) -> Report | None:
         return None
 
 
-def table_node(report: Report) -> Any:
-    """A new vtkMRMLTableNode with the numbers, one row.
+def table_node(report: Report, corrected: bool) -> Any:
+    """A new vtkMRMLTableNode with the numbers, one row; whether the mask was ``corrected`` since is one of them.
 
     Raises:
         OutputError: Slicer could not make it.
@@ -117,4 +117,6 @@ def table_node(report: Report) -> Any:
     for position, (title, value) in enumerate(zip(COLUMNS, values, strict=True), start=1):
         table.AddColumn().SetName(title)
         table.SetCellText(0, position, f"{value:.3f}")
+    table.AddColumn().SetName("Corrected since")
+    table.SetCellText(0, len(COLUMNS) + 1, "yes" if corrected else "no")
     return table

@@ -34,6 +34,14 @@ def image_of(voxels: np.ndarray, to_ras: np.ndarray, first: tuple[int, int, int]
     return image
 
 
+def to_ras_of(image: sitk.Image) -> np.ndarray:
+    """4×4, an image's indices (i, j, k) to RAS, mm: the inverse of what :func:`image_of` does."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    return RAS_TO_LPS @ matrix
+
+
 @dataclass(frozen=True)
 class Scan:
     """A volume node's voxels and place, safe to hand to another thread.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -184,7 +185,7 @@ def _review(options: argparse.Namespace) -> None:
         part = voxels_of(scan, settings)
         if part is not None:
             voxels[scan.name] = part
-    command = "python -m TernarySegmentLib.training review --report docs/review.md"
+    command = f"python -m TernarySegmentLib.training {shlex.join(sys.argv[1:])}"
     calibration = Calibration(model.temperature, model.bias)
     print(page(reviewed, voxels, calibration, command))
     if options.report:

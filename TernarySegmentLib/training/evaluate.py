@@ -119,9 +119,13 @@ def evaluate_twin(scans: list[Scan], twin: Twin, options: Options) -> Iterator[C
     """Score the same scans as a torch network in the place of the fine one sees them."""
     for scan in scans:
         ct, labels = scan.read()
-        started = time.monotonic()
-        mask = twin.segment(ct, options)
-        yield judge(f"{scan.name} by the twin", ct, labels == PANCREAS, mask, time.monotonic() - started)
+        name, expert, started = f"{scan.name} by the twin", labels == PANCREAS, time.monotonic()
+        try:
+            mask = twin.segment(ct, options)
+        except InputError as error:
+            yield Compared(Score(name, None, 0.0, str(error)), ct, expert, None)
+        else:
+            yield judge(name, ct, expert, mask, time.monotonic() - started)
 
 
 def evaluate_sparse(ct_path: Path, mask_path: Path, options: Options) -> Compared:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.training.quantise import Activations, Weights
 
 LABELS = ("background", "spleen", "right kidney", "left kidney", "gallbladder", "liver", "stomach", "aorta", "pancreas")
@@ -97,7 +98,7 @@ class Settings:
         known = {field.name for field in fields(Settings)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"{path} has settings this version does not know: {', '.join(unknown)}.")
+            raise InputError(f"{path} has settings this version does not know: {', '.join(unknown)}.")
         tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
         return Settings(**{**values, **tuples})
 

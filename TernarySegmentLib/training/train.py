@@ -103,7 +103,6 @@ class Trainer:
                 )
         torch.manual_seed(settings.seed)
         folder.mkdir(parents=True, exist_ok=True)
-        settings.save(folder / SETTINGS_FILE)
         self.folder, self.settings, self.validation = folder, settings, validation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.mixed = has_bfloat16(self.device)
@@ -113,7 +112,10 @@ class Trainer:
         if settings.start and not (folder / CHECKPOINT).exists():
             if not isinstance(self.network, TernaryNetwork):
                 raise InputError("Only the 3D network can start from a model file; leave start empty.")
-            start_from(self.network, modelfile.load(settings.start).stages[settings.stage], self.sampler)
+            stages = modelfile.load(settings.start).stages
+            if settings.stage not in stages:
+                raise InputError(f"{settings.start} has no network {settings.stage}; it has {', '.join(stages)}.")
+            start_from(self.network, stages[settings.stage], self.sampler)
         self.average = copy.deepcopy(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.weight_decay)
         self.weights = label_weights(settings.pancreas_weight).to(self.device)
@@ -122,6 +124,7 @@ class Trainer:
         self.frozen = False
         if (folder / CHECKPOINT).exists():
             self._restore(torch.load(folder / CHECKPOINT, map_location=self.device, weights_only=True))
+        settings.save(folder / SETTINGS_FILE)  # last: what could not start leaves nothing that a next try would obey
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])

@@ -364,3 +364,17 @@ def test_command_line_writes_no_empty_dicom_segmentation(tmp_path, capsys):
 def test_command_line_refuses_a_dicom_segmentation_of_a_nifti_file_at_once(tmp_path, capsys):
     assert cli.main(["segment", str(tmp_path / "ct.nii.gz"), "-o", str(tmp_path / "p.dcm")]) == 1
     assert "is no DICOM" in capsys.readouterr().err
+
+
+def test_a_dose_sheet_among_the_slices_is_passed_over(tmp_path):
+    series = patient_series(tmp_path / "ct", ct_image())
+    sheet = pydicom.dcmread(next(series.glob("*.dcm")))
+    sheet.SOPClassUID = sheet.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    del sheet.FrameOfReferenceUID
+    sheet.SOPInstanceUID = sheet.file_meta.MediaStorageSOPInstanceUID = f"{UID}.99.1"
+    sheet.SeriesInstanceUID = f"{UID}.99"
+    sheet.save_as(series / "dose.dcm")
+    ct = read_ct(series)
+    mask = mask_on(ct)
+    write_dicom_seg(mask, series, tmp_path / "p.dcm")
+    assert np.array_equal(read_back(tmp_path / "p.dcm", ct), inside(mask))

@@ -267,6 +267,18 @@ def test_revert_brings_the_automatic_mask_back_even_after_reload_and_can_be_undo
     assert np.array_equal(mask_of(node, volume), automatic)
 
 
+def test_what_cannot_be_written_or_read_is_told_and_not_called_done(host, corrected):
+    widget, volume, node = corrected
+    correct = widget.panel.correct
+    grid = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode", "breathing")
+    volume.SetAndObserveTransformNodeID(grid.GetID())
+    correct.revert()
+    assert "non-linear transform" in widget.ui.statusLabel.text
+    assert "is back" not in widget.ui.statusLabel.text
+    assert correct._take() is None
+    assert node.GetAttribute("TernarySegment.Edited") is None
+
+
 def test_other_segments_stay_as_they_are_and_edits_elsewhere_are_noticed(host, corrected):
     widget, volume, node = corrected
     view, spot = view_of(host), free_spot(node, volume)

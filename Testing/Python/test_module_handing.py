@@ -77,6 +77,25 @@ def test_dicom_segmentation_asks_for_the_series_and_tells_when_it_does_not_fit(h
     assert widget.ui.saveDicomButton.enabled
 
 
+def test_a_name_without_ending_gets_one_and_replaces_no_file_unasked(host, edited, tmp_path):
+    widget, _, node, _ = edited
+    node.SetName("2: Abdomen/portal")
+    taken = tmp_path / "page.pdf"
+    taken.write_text("another report")
+    host.messages.clear()
+    for answer in (False, True):
+        host.paths.append(tmp_path / "page")
+        host.answers.append(answer)
+        host.click(widget.ui.saveReportButton)
+        assert [kind for kind, _ in host.messages] == ["confirmOkCancelDisplay"]
+        host.messages.clear()
+        assert host.process_events(until=lambda: "Writing" not in widget.ui.statusLabel.text, timeout=120)
+        assert taken.read_bytes().startswith(b"%PDF-" if answer else b"another")
+    from TernarySegmentLib.slicer_ui.handing import FORBIDDEN
+
+    assert FORBIDDEN.sub("-", node.GetName()) == "2- Abdomen-portal"
+
+
 def test_nothing_is_written_when_no_place_is_chosen(host, edited):
     widget, _, _, _ = edited
     said = widget.ui.statusLabel.text

@@ -176,7 +176,7 @@ def test_a_saved_surface_equals_slicers_own_export_in_lps(handon, tmp_path, suff
     volume, node = segmented(ct_image())
     if moved:
         move(volume, node)
-    handon.save_surface(node, tmp_path / f"p{suffix}")
+    handon.surface_writer(node, tmp_path / f"p{suffix}")()
     (tmp_path / "slicer").mkdir()
     ids = vtk.vtkStringArray()
     ids.InsertNextValue("pancreas")
@@ -224,9 +224,34 @@ def test_a_dicom_segmentation_of_a_volume_from_the_database_lies_on_its_slices(h
     if moved:
         move(volume, node)
     voxels = paint(node, volume)
-    handon.save_dicom_seg(node, volume, tmp_path / "p.dcm")
+    handon.dicom_writer(node, volume, tmp_path / "p.dcm")()
     assert np.array_equal(read_back(tmp_path / "p.dcm", ct), voxels)
     assert complaints(tmp_path / "p.dcm") == ([], [])
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_segment_drawn_on_another_grid_lies_right_in_a_dicom_segmentation(handon, tmp_path, moved):
+    source = dicom_series(tmp_path / "ct", ct_image())
+    from test_imaging_dicomseg import read_back
+
+    from TernarySegmentLib.slicer_ui.parts import part_of
+    from TernarySegmentLib.slicer_ui.segmentation import replace_voxels
+
+    ct = read_ct(source)
+    volume, node = segmented(ct)
+    coarse = sitk.Resample(
+        mask_on(ct), [n // 3 for n in ct.GetSize()], sitk.Transform(), sitk.sitkNearestNeighbor, ct.GetOrigin(),
+        [3 * step for step in ct.GetSpacing()], ct.GetDirection(),
+    )  # fmt: skip
+    other = add_volume(coarse, "coarse")
+    if moved:
+        move(volume, other, node)
+    replace_voxels(other, part_of(coarse), node)
+    handon.dicom_writer(node, volume, tmp_path / "p.dcm", source)()
+    expected = sitk.Resample(coarse, ct, sitk.Transform(), sitk.sitkNearestNeighbor)
+    found, wanted = read_back(tmp_path / "p.dcm", ct) != 0, sitk.GetArrayFromImage(expected) != 0
+    assert wanted.any()
+    assert np.array_equal(found, wanted)
 
 
 def test_a_dicom_segmentation_says_which_model_made_it_and_that_a_person_changed_it(handon, tmp_path):
@@ -237,12 +262,12 @@ def test_a_dicom_segmentation_says_which_model_made_it_and_that_a_person_changed
     statistics.keep(statistics.Report(1.0, 2.0, 3.0, (1.0, 2.0, 3.0), 0.9, (0.0, 0.0, 0.0), "CT", "0123456789ab"), node)
     import pydicom
 
-    handon.save_dicom_seg(node, volume, tmp_path / "p.dcm", source)
+    handon.dicom_writer(node, volume, tmp_path / "p.dcm", source)()
     segment = pydicom.dcmread(tmp_path / "p.dcm").SegmentSequence[0]
     assert segment.SegmentAlgorithmType == "AUTOMATIC"
     assert "0123456789ab" in segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmVersion
     node.SetAttribute("TernarySegment.Edited", "1")
-    handon.save_dicom_seg(node, volume, tmp_path / "p.dcm", source)
+    handon.dicom_writer(node, volume, tmp_path / "p.dcm", source)()
     assert pydicom.dcmread(tmp_path / "p.dcm").SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
 
 
@@ -252,8 +277,8 @@ def test_a_volume_from_elsewhere_needs_the_folder_of_its_series(host, handon, tm
     for attribute in (None, "1.2.3.4 1.2.3.5"):
         volume.SetAttribute("DICOM.instanceUIDs", attribute)
         with pytest.raises(InputError, match="choose the folder of its DICOM series"):
-            handon.save_dicom_seg(node, volume, tmp_path / "p.dcm")
-    handon.save_dicom_seg(node, volume, tmp_path / "p.dcm", source)
+            handon.dicom_writer(node, volume, tmp_path / "p.dcm")()
+    handon.dicom_writer(node, volume, tmp_path / "p.dcm", source)()
     assert (tmp_path / "p.dcm").exists()
 
 
@@ -263,7 +288,7 @@ def test_highdicom_is_offered_with_what_slicer_brings_pinned(host, handon, monke
     monkeypatch.setattr(handon.packages, "installed", lambda name: False)
     monkeypatch.setattr(handon, "HIGHDICOM", "highdicom>=999")
     with pytest.raises(OutputError, match="needs the package highdicom"):
-        handon.save_dicom_seg(node, volume, tmp_path / "p.dcm")
+        handon.dicom_writer(node, volume, tmp_path / "p.dcm")()
     host.set_packaging(packaging)
     try:
         host.pip_calls.clear()
@@ -308,7 +333,7 @@ def test_a_report_measures_the_mask_as_it_is_now_and_names_nobody(handon, tmp_pa
     statistics.keep(kept, node)
     voxels = paint(node, volume)
     node.SetAttribute("TernarySegment.Edited", "1")
-    handon.save_report(node, volume, tmp_path / "p.pdf", case="Case 7")
+    handon.report_writer(node, volume, tmp_path / "p.pdf", case="Case 7")()
     text = pdfium.PdfDocument(tmp_path / "p.pdf")[0].get_textpage().get_text_bounded()
     inside = slicer.util.arrayFromVolume(volume)[voxels != 0]
     for part in (
@@ -321,7 +346,7 @@ def test_a_report_measures_the_mask_as_it_is_now_and_names_nobody(handon, tmp_pa
 
 def test_a_report_of_a_segmentation_from_elsewhere_leaves_out_what_is_not_known(handon, tmp_path):
     volume, node = segmented(ct_image())
-    handon.save_report(node, volume, tmp_path / "p.pdf")
+    handon.report_writer(node, volume, tmp_path / "p.pdf")()
     assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF-")
 
 
@@ -330,20 +355,24 @@ def test_a_report_of_a_segmentation_from_elsewhere_leaves_out_what_is_not_known(
 
 def test_what_cannot_be_saved_is_told_in_a_sentence_and_leaves_nothing(handon, tmp_path):
     volume, node = segmented(ct_image())
+
+    def save_surface(node, path) -> None:
+        handon.surface_writer(node, path)()
+
     with pytest.raises(InputError, match="segment a CT first"):
-        handon.save_surface(None, tmp_path / "p.stl")
+        handon.surface_writer(None, tmp_path / "p.stl")()
     with pytest.raises(OutputError, match=r"none of \.stl, \.obj"):
-        handon.save_surface(node, tmp_path / "p.vtk")
+        handon.surface_writer(node, tmp_path / "p.vtk")()
     with pytest.raises(OutputError, match="none of"):
         handon.save_segmentation(node, tmp_path / "p.png")
     (tmp_path / "file").write_text("x")
-    for save, name in ((handon.save_segmentation, "p.seg.nrrd"), (handon.save_surface, "p.stl")):
+    for save, name in ((handon.save_segmentation, "p.seg.nrrd"), (save_surface, "p.stl")):
         with pytest.raises(OutputError, match="cannot be written"):
             save(node, tmp_path / "file" / name)
     segmentation = node.GetSegmentation()
     empty = np.zeros(slicer.util.arrayFromVolume(volume).shape, np.uint8)
     slicer.util.updateSegmentBinaryLabelmapFromArray(empty, node, "pancreas", volume)
-    for save, name in ((handon.save_segmentation, "p.nrrd"), (handon.save_surface, "p.stl")):
+    for save, name in ((handon.save_segmentation, "p.nrrd"), (save_surface, "p.stl")):
         with pytest.raises(InputError, match="is empty"):
             save(node, tmp_path / name)
     segmentation.RemoveSegment("pancreas")

@@ -249,6 +249,15 @@ def test_undo_of_a_second_run_brings_the_first_mask_back_and_leaves_others_alone
     assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, other, volume), drawn)
 
 
+def test_undo_of_a_run_on_another_volume_brings_the_first_volume_back_too(scene):
+    first, second = (add_volume(np.diag([1.5, 1.5, 3.0, 1.0]), name)[0] for name in ("first", "second"))
+    node, _ = segmentation.write_segment(first, mask_for(volumes.take_scan(first).image())[0])
+    _, revert = segmentation.write_segment(second, mask_for(volumes.take_scan(second).image())[0], node)
+    assert segmentation.volume_of(node) is second
+    revert()
+    assert segmentation.volume_of(node) is first
+
+
 def test_two_runs_on_one_volume_make_two_names(scene):
     volume, _ = add_volume(matrix_for(GEOMETRIES["lps"]))
     mask, _ = mask_for(volumes.take_scan(volume).image())
@@ -275,16 +284,18 @@ def test_report_stays_with_the_node_and_reads_as_text(scene):
     statistics.keep(report, node)
     assert statistics.kept(node) == report
     assert report.centre_ras == (-12.0, 34.0, 56.0)
-    assert "Volume: 81.2 mL\nDensity: 87 ± 32 HU\nExtent: 142 × 61 × 83 mm" in report.text
-    assert "Confidence: 93%" in report.text
+    assert "Volume: 81.2 mL\nDensity: 87 ± 32 HU\nExtent: 142 × 61 × 83 mm" in report.text(corrected=False)
+    assert "Confidence: 93%" in report.text(corrected=False)
+    assert "corrected since" in report.text(corrected=True)
+    assert "corrected" not in report.text(corrected=False)
     node.SetAttribute(segmentation.REPORT, '{"volume_ml": 3')
     assert statistics.kept(node) is None
 
 
 def test_table_node_holds_every_number(scene):
-    table = statistics.table_node(statistics.report_of(RESULT, "CT"))
+    table = statistics.table_node(statistics.report_of(RESULT, "CT"), corrected=True)
     titles = [table.GetColumnName(column) for column in range(table.GetNumberOfColumns())]
     cells = [table.GetCellText(0, column) for column in range(table.GetNumberOfColumns())]
-    assert titles == ["Segment", *statistics.COLUMNS]
+    assert titles == ["Segment", *statistics.COLUMNS, "Corrected since"]
     assert table.GetNumberOfRows() == 1
-    assert cells == ["pancreas", "81.250", "87.400", "31.600", "142.000", "61.000", "83.000", "0.930"]
+    assert cells == ["pancreas", "81.250", "87.400", "31.600", "142.000", "61.000", "83.000", "0.930", "yes"]

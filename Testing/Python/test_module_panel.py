@@ -269,6 +269,50 @@ def test_region_without_a_pancreas_finds_nothing_and_offers_a_region(host, ready
     assert mask_of(node, volume).any()
 
 
+def test_a_search_region_is_named_wherever_it_limits_what_is_said(host, ready):
+    widget, volume = ready
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "upper half")
+    bounds = np.zeros(6)
+    volume.GetRASBounds(bounds)
+    region.SetCenter(*(bounds[0::2] + bounds[1::2]) / 2)
+    region.SetSize(*(bounds[1::2] - bounds[0::2]))
+    widget.panel.parameters.region = region
+    settings = slicer.app.userSettings()
+    segment(host, widget)
+    before = {key: settings.value(key) for key in settings.allKeys() if "seconds" in key.lower()}
+    assert "inside “upper half”" in widget.ui.statusLabel.text
+    segment(host, widget)
+    after = {key: settings.value(key) for key in settings.allKeys() if "seconds" in key.lower()}
+    assert before == after, "a part of a scan tells nothing of how long a whole one takes"
+    widget.panel.parameters.region = None
+    segment(host, widget)
+    assert "upper half" not in widget.ui.statusLabel.text
+
+
+def test_undo_asks_before_corrections_go_with_the_run(host, ready):
+    widget, _ = ready
+    node = segment(host, widget)
+    node.SetAttribute("TernarySegment.Edited", "1")
+    for answer in (False, True):
+        host.messages.clear()
+        host.answers.append(answer)
+        host.click(widget.ui.undoButton)
+        assert [kind for kind, _ in host.messages] == ["confirmOkCancelDisplay"]
+        assert segmentations() == (0 if answer else 1)
+
+
+def test_a_corrected_spacing_is_looked_at_again(host, widget, ready):
+    widget, volume = ready
+    volume.SetSpacing(0.0001, 0.0001, 0.0001)
+    widget.panel.update()
+    assert not widget.ui.segmentButton.enabled
+    assert host.process_events(until=lambda: not widget.panel.background.busy("inspection"), timeout=20)
+    assert not widget.ui.segmentButton.enabled
+    volume.SetSpacing(1.5, 1.5, 3.0)
+    widget.panel.update()
+    assert host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20), widget.ui.summaryLabel.text
+
+
 def test_closing_the_scene_during_a_run_stops_it_quietly(host, ready):
     widget, _ = ready
     host.click(widget.ui.segmentButton)

@@ -28,19 +28,21 @@ def test_progress_and_result_arrive_in_order() -> None:
 
 
 def test_cancel_closes_the_generator_and_leaves_no_result() -> None:
-    closed = threading.Event()
+    begun, closed = threading.Event(), threading.Event()
 
     def steps() -> Generator[Progress, None, str]:
         try:
             while True:
+                begun.set()
                 yield Progress("Segmenting", 0.5, 0.0, None)
         finally:
             closed.set()
 
     runner = Runner(steps)  # type: ignore[arg-type]
     runner.start()
+    assert begun.wait(5)
     runner.cancel()
-    assert runner.join(1)
+    assert runner.join(5)
     assert closed.is_set()
     assert runner.result is None
 
