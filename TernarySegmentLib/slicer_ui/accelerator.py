@@ -41,7 +41,7 @@ def state(expected: str | None) -> str:
         return _("Installed (numba {version}){time}.").format(version=version("numba"), time=time)
     if not available():
         return _("NumPy computes{time}. There is no accelerator for Macs with Intel processors.").format(time=time)
-    return _("NumPy computes{time}. The accelerator, a download of {size} MB, is several times faster.").format(
+    return _("NumPy computes{time}. The accelerator, a download of {size} MB, is faster.").format(
         time=time, size=DOWNLOAD_MB
     )
 

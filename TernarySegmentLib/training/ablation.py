@@ -169,7 +169,7 @@ def markdown(outcomes: list[Outcome], steps: int, names: tuple[list[str], list[s
     lines += [
         "", f"Model, activations and products (millions) are counted for a scan of {size} voxels: weights as bits with "
         "thresholds; activations that must be kept at once between layers; a product of bits is an exclusive-or and "
-        "a population count for 64 channels at a time.", "",
+        "a population count for 32 channels at a time.", "",
         f"![Learning curves and final Dice]({picture})", "",
         "## What it says", "", *[f"- {sentence}" for sentence in findings(outcomes)],
     ]  # fmt: skip
