@@ -70,9 +70,13 @@ def ternary_weights(folder: Path) -> None:
     delta = 0.7 * weight.abs().mean().item()
     _, axes = plt.subplots(figsize=(5, 2.4))
     for value, colour, text in ((-1, MINUS, "−α"), (0, "#bbbbbb", "0"), (1, PLUS, "+α")):
-        axes.hist(weight[codes == value], bins=np.linspace(-0.18, 0.18, 73), color=colour, label=f"becomes {text}")
-        axes.axvline(value * alpha.item(), color=colour if value else LINE, lw=1.5, ls="--")
-    axes.set(xlabel="full-precision weight", ylabel="count", title=f"Δ = {delta:.3f}, α = {alpha.item():.3f}")
+        bins = delta / 6 * np.arange(-31, 32)  # whose edges fall on ±Δ
+        axes.hist(weight[codes == value], bins=bins, color=colour, label=f"becomes {text}")
+    marks = {-alpha.item(): "−α", -delta: "−Δ", delta: "+Δ", alpha.item(): "+α"}
+    for place, text in marks.items():
+        axes.axvline(place, color=LINE, lw=1, ls=":" if "Δ" in text else "--")
+        axes.annotate(text, (place, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
+    axes.set(xlabel="full-precision weight", ylabel="count")
     axes.legend(frameon=False, fontsize=8)
     save("ternary-weights", folder)
 
@@ -94,12 +98,9 @@ def folding(folder: Path) -> None:
             )
         for edge in (-STEP, STEP):
             axes.axhline(edge, color=LINE, lw=0.8, ls="--")
-        rule = f"s ≥ {high} → +1,  s ≤ {low} → −1"
-        axes.set(
-            xlabel="integer sum s",
-            title=f"γ = {gamma:+.1f}: {rule}" + (" of −s" if flip else ""),
-            yticks=(-2, -0.5, 0.5, 2),
-        )
+        # the engine negates the weights where γ < 0; told here of the sum s on the axis
+        rule = f"s ≤ {-high} → +1,  s ≥ {-low} → −1" if flip else f"s ≥ {high} → +1,  s ≤ {low} → −1"
+        axes.set(xlabel="integer sum s", title=f"γ = {gamma:+.1f}: {rule}".replace("-", "−"), yticks=(-2, -0.5, 0.5, 2))
     both[0].set_ylabel("y after batch norm")
     both[0].legend(frameon=False, title="output")
     save("folding", folder)
@@ -110,7 +111,8 @@ def _cells(axes: Axes, row: float, values: np.ndarray, label: str, colours: dict
     for column, value in enumerate(values):
         axes.add_patch(plt.Rectangle((column, row), 0.94, 0.86, facecolor=colours[int(value)], edgecolor=LINE, lw=0.5))
         text = {1: "+1", -1: "−1", 0: "0"}[int(value)] if formats == "signed" else str(int(value))
-        axes.text(column + 0.47, row + 0.43, text, ha="center", va="center", fontsize=8)
+        ink = "white" if colours is TRITS and value == -1 else "black"
+        axes.text(column + 0.47, row + 0.43, text, ha="center", va="center", fontsize=8, color=ink)
 
 
 TRITS, BITS = {1: PLUS, -1: MINUS, 0: ZERO}, {1: "#fdc086", 0: ZERO}
@@ -147,8 +149,8 @@ def popcount(folder: Path) -> None:
     axes = _blank(16, 5.9, 7.5)
     _cells(axes, 0, activations, "activation a", TRITS, "signed")
     _cells(axes, 1, weights, "weight w", TRITS, "signed")
-    _cells(axes, 2.3, both, "nₐ & n_w", BITS)
-    _cells(axes, 3.3, differ, "… & (sₐ ^ s_w)", BITS)
+    _cells(axes, 2.3, both, "both nonzero", BITS)
+    _cells(axes, 3.3, differ, "of these, signs differ", BITS)
     axes.text(16.3, 2.75, f"popcount {both.sum()}", va="center")
     axes.text(16.3, 3.75, f"popcount {differ.sum()}", va="center")
     axes.text(
@@ -193,7 +195,7 @@ def architecture(folder: Path) -> None:
     _arrow(axes, (4.8, 3.5), (4.1, 3.2))
     for top in (2.6, 1.75, 0.9):
         _arrow(axes, (3.2, top), (3.2, top - 0.27))
-    _arrow(axes, (7.5, 3.5), (5.15, 1.25), connectionstyle="arc3,rad=-0.1")
+    _arrow(axes, (7.5, 3.5), (5.15, 2.9), connectionstyle="arc3,rad=-0.1")
     _arrow(axes, (8.3, 3.5), (8.3, 0.65))
     axes.text(8.4, 2.0, "writes", fontsize=7, color=LINE)
     _arrow(axes, (5.15, 0.32), (6.85, 0.32))
@@ -207,8 +209,8 @@ def network(graph: Graph, name: str, folder: Path) -> None:
     place = {layer.name: (column, graph.scale(layer.name)) for column, layer in enumerate(graph.layers)}
     deepest = max(scale for _, scale in place.values())
     rows = int(np.log2(deepest))
-    _, axes = plt.subplots(figsize=(8.5, 0.75 * rows + 0.9))
-    axes.set(xlim=(-0.8, len(place)), ylim=(rows + 0.6, 0.2))
+    _, axes = plt.subplots(figsize=(10, 0.75 * rows + 1.2))
+    axes.set(xlim=(-1.2, len(place) - 0.4), ylim=(rows + 0.4, -0.4))
     axes.axis("off")
     for layer in graph.layers:
         column, scale = place[layer.name]
@@ -217,20 +219,14 @@ def network(graph: Graph, name: str, folder: Path) -> None:
             if source in place:
                 x_from, scale_from = place[source]
                 far = column - x_from > 1 and scale_from == scale
-                bend = {"connectionstyle": "arc3,rad=-0.25"} if far else {}
-                _arrow(axes, (x_from + 0.42, float(np.log2(scale_from))), (column - 0.42, y), **bend)
-        _box(
-            axes,
-            column - 0.4,
-            y - 0.22,
-            0.8,
-            0.44,
-            f"{layer.name}\n{layer.channels}",
-            colours.get(layer.kind, ZERO),
-            5.5,
-        )
+                if far:  # a skip connection, over what lies between
+                    _arrow(axes, (x_from, y - 0.24), (column, y - 0.24), connectionstyle="arc3,rad=-0.12")
+                else:
+                    _arrow(axes, (x_from + 0.44, float(np.log2(scale_from))), (column - 0.44, y))
+        text = f"{layer.name}\n{layer.channels}"
+        _box(axes, column - 0.42, y - 0.22, 0.84, 0.44, text, colours.get(layer.kind, ZERO), 5.5)
     for row in range(1, rows + 1):
-        axes.text(-0.8, row, f"1/{2**row}", va="center", fontsize=7, color=LINE)
+        axes.text(-1.2, row, f"1/{2**row}", va="center", fontsize=7, color=LINE)
     save(f"network-{name}", folder)
 
 
@@ -276,8 +272,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for draw in (ternary_tanh, ternary_weights, folding, bit_planes, popcount, architecture, slices):
         draw(folder)
-    for name, stage in load_model().stages.items():
-        network(stage.graph, name, folder)
+    network(load_model().stages["fine"].graph, "fine", folder)
     print(*sorted(folder.glob("*.svg")), sep="\n")
 
 
