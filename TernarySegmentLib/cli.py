@@ -255,7 +255,12 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--report", type=Path, metavar="JSON", help="write volume, HU, extent, doubtful places, times and model"
     )
-    segment.add_argument("--confidence", type=Path, metavar="FILE", help="write how sure the network is of each voxel; 50 at the mask's border")
+    segment.add_argument(
+        "--confidence",
+        type=Path,
+        metavar="FILE",
+        help="write how sure the network is of each voxel; 50 at the mask's border",
+    )
     segment.add_argument("--preview", type=Path, metavar="PNG", help="write a picture of the result")
     segment.add_argument("--page", type=Path, metavar="PDF", help="write a one-page report, .pdf or .png")
     segment.add_argument("--case", default="", metavar="NAME", help="what the page calls the case (default: nothing)")

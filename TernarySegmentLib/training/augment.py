@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from TernarySegmentLib.engine.levels import LIMIT, WINDOW
-from TernarySegmentLib.training.settings import LABELS
 
 ROTATION = 0.3
 """Standard deviation is half of it; rad about each axis."""
@@ -109,19 +108,6 @@ def vary_intensity(hu: Tensor, random: np.random.Generator) -> Tensor:
     return hu
 
 
-def vary_organs(hu: Tensor, labels: Tensor, spread: float, random: np.random.Generator) -> Tensor:
-    """Another patient's contrast phase: each organ brighter or darker on its own, its border blurred a little.
-
-    Args:
-        hu, labels: one patch, (z, y, x).
-        spread: standard deviation of an organ's shift, HU.
-        random: every draw comes from here.
-    """
-    shifts = torch.from_numpy(random.normal(0, spread, len(LABELS)).astype(np.float32))
-    shifts[0] = 0  # the rest: fat, muscle, bowel and bone in one label
-    return hu + F.avg_pool3d(shifts[labels][None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-
-
 def to_levels(hu: Tensor) -> Tensor:
     """The torch twin of :func:`TernarySegmentLib.engine.levels.hu_to_levels`, as float32."""
     low, high = WINDOW
@@ -135,7 +121,6 @@ def augmented_patch(
     patch: tuple[int, int, int],
     spacing: float,
     random: np.random.Generator,
-    organ_contrast: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Cut and vary one patch.
 
@@ -145,13 +130,10 @@ def augmented_patch(
         patch: size in voxels.
         spacing: mm.
         random: every draw comes from here.
-        organ_contrast: see :func:`vary_organs`; in half of the patches.
 
     Returns:
         HU levels, float32, and labels, int64, both of shape ``patch``.
     """
     points = sample_points(centre, patch, spacing, random)
-    cut, drawn = resample(hu, points, "bilinear"), resample(labels, points, "nearest").long()
-    if organ_contrast and random.random() < 0.5:
-        cut = vary_organs(cut, drawn, organ_contrast, random)
-    return to_levels(vary_intensity(cut, random)), drawn
+    varied = vary_intensity(resample(hu, points, "bilinear"), random)
+    return to_levels(varied), resample(labels, points, "nearest").long()

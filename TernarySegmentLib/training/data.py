@@ -154,9 +154,7 @@ class PatchSampler:
             centres = np.array(case.hu.shape)[None] // 2
         jitter = random.uniform(-1, 1, 3) * np.array(settings.patch) * 0.2
         centre = centres[random.integers(len(centres))] + jitter
-        patch = augmented_patch(
-            case.hu, case.labels, centre, settings.patch, settings.spacing, random, settings.organ_contrast
-        )
+        patch = augmented_patch(case.hu, case.labels, centre, settings.patch, settings.spacing, random)
         return *patch, torch.tensor(case.known)
 
     def batch(self, step: int) -> Batch:

@@ -37,7 +37,6 @@ class Settings:
         frozen_norm: last part of the run in which batch norm uses population statistics, as inference does.
         pancreas_share: part of the patches centred on the pancreas; the rest is centred on any organ.
         phantom_share: part of the patches cut from synthetic abdomens.
-        organ_contrast: HU by which organs are made brighter or darker on their own, standard deviation.
         pancreas_weight: weight of the pancreas in cross-entropy and Dice, against 1 for each other label.
         ema: decay of the averaged weights that are evaluated and exported.
         seed: of everything random.
@@ -68,7 +67,6 @@ class Settings:
     frozen_norm: float = 0.1
     pancreas_share: float = 0.75
     phantom_share: float = 0.08
-    organ_contrast: float = 0.0
     pancreas_weight: float = 3.0
     ema: float = 0.998
     seed: int = 0
@@ -113,10 +111,7 @@ COARSE = Settings(
     pancreas_share=0.3, seed=1, frozen_norm=0.0,
     stage="coarse",
 )  # fmt: skip
-FINE = Settings(
-    spacing=1.5, patch=(96, 96, 128), batch=1, steps=2400, rate=2e-3, decay=0.6, pancreas_weight=2.0,
-    organ_contrast=12.0,
-)  # fmt: skip
+FINE = Settings(spacing=1.5, steps=3600, rate=2e-3, decay=0.6, pancreas_weight=2.0)
 PAPER = Settings(
     architecture="slices", widths=(32, 64, 128, 256), schedule="continuation", continuation_share=1.0, beta_start=3.0,
     spacing=1.5, patch=(32, 96, 128),

@@ -12,7 +12,6 @@ torch = pytest.importorskip("torch", reason="torch is not installed; training ca
 from training_toys import TINY, toy_case  # noqa: E402
 
 from TernarySegmentLib.engine.network import Network, drain  # noqa: E402
-from TernarySegmentLib.training.augment import vary_organs  # noqa: E402
 from TernarySegmentLib.training.data import PatchSampler  # noqa: E402
 from TernarySegmentLib.training.export import export_stage, prove_equal, torch_margin  # noqa: E402
 from TernarySegmentLib.training.losses import label_weights, segmentation_loss, soft_dice  # noqa: E402
@@ -20,7 +19,7 @@ from TernarySegmentLib.training.network import QuantisedConvolution, fold, unfol
 from TernarySegmentLib.training.norms import reestimate_norms  # noqa: E402
 from TernarySegmentLib.training.quantise import activate, quantise_weight, ternary_codes, ternary_tanh  # noqa: E402
 from TernarySegmentLib.training.runs import build  # noqa: E402
-from TernarySegmentLib.training.settings import LABELS, PANCREAS, Settings  # noqa: E402
+from TernarySegmentLib.training.settings import LABELS, Settings  # noqa: E402
 from TernarySegmentLib.training.train import Trainer, beta_at, has_bfloat16, rate_at  # noqa: E402
 
 
@@ -114,22 +113,6 @@ def test_patches_are_reproducible_and_hold_levels_and_labels():
     assert float(levels.abs().max()) <= 127
     assert torch.equal(levels, levels.round())
     assert set(labels.unique().tolist()) <= set(range(len(LABELS)))
-
-
-def test_organs_get_brighter_or_darker_on_their_own_and_the_rest_stays():
-    labels = torch.zeros((12, 12, 12), dtype=torch.long)
-    labels[:, 1:6, 1:6], labels[:, 6:11, 6:11] = PANCREAS, 1
-    before = torch.full(labels.shape, 40.0)
-    change = vary_organs(before, labels, 20.0, np.random.default_rng(0)) - before
-    inside = [float(change[:, 2:5, 2:5].mean()), float(change[:, 7:10, 7:10].mean())]
-    assert abs(inside[0] - inside[1]) > 1
-    for each, place in zip(inside, (change[:, 2:5, 2:5], change[:, 7:10, 7:10]), strict=True):
-        assert torch.allclose(place, torch.tensor(each), atol=1e-4)
-    assert not change[:, 8:, :4].any()
-    sampler = PatchSampler([toy_case(1)], TINY.changed(organ_contrast=20.0))
-    plain = PatchSampler([toy_case(1)], TINY)
-    assert any(not torch.equal(sampler.batch(step).levels, plain.batch(step).levels) for step in range(8))
-    assert torch.equal(sampler.batch(3).levels, sampler.batch(3).levels)
 
 
 @pytest.fixture(scope="module")
