@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTED = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
 WITH_EXAMPLES = [
-    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    path.relative_to(ROOT).with_suffix("").as_posix().removesuffix("/__init__").replace("/", ".")
     for path in sorted((ROOT / "TernarySegmentLib").rglob("*.py"))
     if ">>> " in path.read_text(encoding="utf-8")
 ]
