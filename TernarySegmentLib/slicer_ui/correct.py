@@ -19,7 +19,7 @@ from TernarySegmentLib.slicer_ui.job import LongJob
 from TernarySegmentLib.slicer_ui.parts import Drawn, Part, part_from_text, part_of, take_segment
 from TernarySegmentLib.slicer_ui.region import box_of, make_box
 from TernarySegmentLib.slicer_ui.seeding import Seeding
-from TernarySegmentLib.slicer_ui.segmentation import AUTOMATIC, EDITED, SEGMENT_ID, replace_voxels, volume_of
+from TernarySegmentLib.slicer_ui.segmentation import AUTOMATIC, EDITED, SEGMENT_ID, edited, replace_voxels, volume_of
 from TernarySegmentLib.slicer_ui.statistics import kept
 from TernarySegmentLib.slicer_ui.status import Status
 from TernarySegmentLib.slicer_ui.volumes import take_scan
@@ -186,7 +186,7 @@ class CorrectSection(VTKObservationMixin):
 
     def _edited(self) -> None:
         if self._node is not None and self._automatic is not None:
-            if self._node.GetAttribute(EDITED) is None:
+            if not edited(self._node):
                 self._node.SetAttribute(EDITED, "1")
             self._watch.look()
             self._changed()
@@ -234,8 +234,7 @@ class CorrectSection(VTKObservationMixin):
             if there and self._parameters.box is not None
             else _("Place a box first.")
         )
-        edited = self._node is not None and self._node.GetAttribute(EDITED) is not None
-        ui.revertButton.enabled = free and edited and self._automatic is not None
+        ui.revertButton.enabled = free and edited(self._node) and self._automatic is not None
         self.seeding.update(self._node, free)
 
 

@@ -23,7 +23,7 @@ from TernarySegmentLib.pipeline import MIRRORED
 from TernarySegmentLib.review.confidence import in_words
 from TernarySegmentLib.slicer_ui import packages, statistics
 from TernarySegmentLib.slicer_ui.parts import Drawn, take_segment
-from TernarySegmentLib.slicer_ui.segmentation import EDITED, SEGMENT_ID
+from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID, edited
 from TernarySegmentLib.slicer_ui.volumes import RAS_TO_LPS, Scan, image_of, matrix_of, take_scan, to_numpy
 
 Writer = Callable[[], None]
@@ -222,11 +222,6 @@ def dicom_files(volume: Any) -> Sequence[str]:
         return []
     files = [database.fileForInstance(instance) for instance in instances]
     return files if all(file and Path(file).is_file() for file in files) else []
-
-
-def edited(node: Any) -> bool:
-    """Whether a person changed the mask after it was made."""
-    return node.GetAttribute(EDITED) is not None
 
 
 def dicom_installed() -> bool:

@@ -16,7 +16,6 @@ from TernarySegmentLib.slicer_ui import accelerator, checklist, statistics
 from TernarySegmentLib.slicer_ui.background import Background, once
 from TernarySegmentLib.slicer_ui.correct import CorrectSection, hu_range
 from TernarySegmentLib.slicer_ui.handing import HandOnSection
-from TernarySegmentLib.slicer_ui.handon import edited
 from TernarySegmentLib.slicer_ui.inspection import Inspection
 from TernarySegmentLib.slicer_ui.job import LongJob
 from TernarySegmentLib.slicer_ui.overlay import put_confidence
@@ -25,7 +24,7 @@ from TernarySegmentLib.slicer_ui.region import make_region
 from TernarySegmentLib.slicer_ui.result import ResultSection
 from TernarySegmentLib.slicer_ui.review import ReviewSection, Shortcuts
 from TernarySegmentLib.slicer_ui.run import Run
-from TernarySegmentLib.slicer_ui.segmentation import volume_of
+from TernarySegmentLib.slicer_ui.segmentation import edited, volume_of
 from TernarySegmentLib.slicer_ui.status import Status
 from TernarySegmentLib.slicer_ui.timing import in_words
 
@@ -236,7 +235,7 @@ class Panel(VTKObservationMixin):
         """Take the last run back; asks first where a person has corrected its mask since."""
         node = slicer.mrmlScene.GetNodeByID(self.run.revert.node_id) if self.run.revert is not None else None
         question = _("Undo takes the last run back, and with it the corrections you made since.")
-        if node is not None and edited(node) and not slicer.util.confirmOkCancelDisplay(question):
+        if edited(node) and not slicer.util.confirmOkCancelDisplay(question):
             return
         self.background.drop("places")
         self.run.undo()

@@ -10,7 +10,7 @@ import slicer
 from TernarySegmentLib.review.confidence import in_words
 from TernarySegmentLib.slicer_ui import statistics
 from TernarySegmentLib.slicer_ui.navigation import go_to
-from TernarySegmentLib.slicer_ui.segmentation import EDITED
+from TernarySegmentLib.slicer_ui.segmentation import edited
 
 
 class ResultSection:
@@ -32,11 +32,6 @@ class ResultSection:
         """The numbers of the node that is shown."""
         return statistics.kept(self._node)
 
-    @property
-    def _corrected(self) -> bool:
-        """Whether a person changed the mask after its numbers were taken."""
-        return self._node is not None and self._node.GetAttribute(EDITED) is not None
-
     def show(self, node: Any) -> None:
         """Show a segmentation node; None empties the part."""
         if node is not self._node:
@@ -51,7 +46,7 @@ class ResultSection:
         ui.densityLabel.text = report.density if report else "–"
         ui.extentLabel.text = report.extent if report else "–"
         ui.confidenceLabel.text = in_words(report.confidence) if report else "–"
-        ui.editedLabel.setVisible(self._corrected)
+        ui.editedLabel.setVisible(edited(self._node))
         for button in (ui.jumpButton, ui.copyButton, ui.tableButton):
             button.enabled = report is not None
         for widget in (ui.show3dBox, ui.filledBox, ui.outlinedBox, ui.opacitySlider):
@@ -82,12 +77,12 @@ class ResultSection:
     def copy(self) -> None:
         """Put the numbers on the clipboard."""
         if self.report is not None:
-            qt.QApplication.clipboard().setText(self.report.text(self._corrected))
+            qt.QApplication.clipboard().setText(self.report.text(edited(self._node)))
 
     def make_table(self) -> None:
         """Put the numbers into a new table node."""
         if self.report is not None:
-            statistics.table_node(self.report, self._corrected)
+            statistics.table_node(self.report, edited(self._node))
 
     def _has_surface(self) -> bool:
         surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()

@@ -162,6 +162,11 @@ def replace_voxels(volume: Any, part: Part, node: Any) -> None:
         raise OutputError(f"Slicer could not write the segment to “{node.GetName()}”; choose a new segmentation.")
 
 
+def edited(node: Any) -> bool:
+    """Whether a person changed the mask of a segmentation node after it was made; False for None."""
+    return node is not None and node.GetAttribute(EDITED) is not None
+
+
 def volume_of(node: Any) -> Any:
     """The volume node that a segmentation node was made on; None when it is gone."""
     return node.GetNodeReference(SOURCE) if node is not None else None

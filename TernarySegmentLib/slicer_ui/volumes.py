@@ -11,6 +11,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.grids import voxel_steps
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LARGEST_SHEAR = 1e-3
@@ -37,7 +38,7 @@ def image_of(voxels: np.ndarray, to_ras: np.ndarray, first: tuple[int, int, int]
 def to_ras_of(image: sitk.Image) -> np.ndarray:
     """4×4, an image's indices (i, j, k) to RAS, mm: the inverse of what :func:`image_of` does."""
     matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    matrix[:3, :3] = voxel_steps(image)
     matrix[:3, 3] = image.GetOrigin()
     return RAS_TO_LPS @ matrix
 
