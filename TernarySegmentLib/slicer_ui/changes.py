@@ -23,7 +23,7 @@ class ChangeWatch:
     Args:
         background: where it compares.
         take: gives the segment as it is now and the automatic mask, or None when there is nothing to compare.
-        tell: gets the outcome.
+        tell: gets the outcome, and whether it is of the segment as it is now; if not, another one follows.
         failed: gets an error.
     """
 
@@ -31,7 +31,7 @@ class ChangeWatch:
         self,
         background: Background,
         take: Callable[[], tuple[Drawn, Part, tuple[float, float, float]] | None],
-        tell: Callable[[Changes], None],
+        tell: Callable[[Changes, bool], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._background, self._take, self._tell, self._failed = background, take, tell, failed
@@ -62,7 +62,7 @@ class ChangeWatch:
             self._background.run("changes", work, self._done, self._failed)
 
     def _done(self, changes: Changes) -> None:
-        self._tell(changes)
+        self._tell(changes, not self._again)
         if self._again:
             self._again = False
             self._timer.start()

@@ -198,10 +198,11 @@ class CorrectSection(VTKObservationMixin):
         x, y, z = taken[0].GetSpacing()
         return taken[1], self._automatic, (x, y, z)
 
-    def _tell(self, changes: Changes) -> None:
+    def _tell(self, changes: Changes, current: bool) -> None:
         self._ui.changesLabel.text = told.in_words(changes)
         if changes.added_ml == changes.removed_ml == 0:
-            self._node.RemoveAttribute(EDITED)
+            if current:  # else a stroke came while the masks were compared
+                self._node.RemoveAttribute(EDITED)
         else:
             self._node.SetAttribute(EDITED, "1")
         self._update()

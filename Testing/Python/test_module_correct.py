@@ -279,6 +279,36 @@ def test_what_cannot_be_written_or_read_is_told_and_not_called_done(host, correc
     assert node.GetAttribute("TernarySegment.Edited") is None
 
 
+def test_a_comparison_overtaken_by_a_stroke_does_not_call_the_mask_untouched(host, corrected):
+    """The mark that a mask was corrected, which Undo asks about, stays while the next comparison is awaited."""
+    import threading
+
+    from TernarySegmentLib.slicer_ui.changes import ChangeWatch
+
+    widget, volume, node = corrected
+    correct, gate, told = widget.panel.correct, threading.Event(), []
+    taken, automatic, spacing = correct._comparison()
+
+    class Slow:
+        @staticmethod
+        def part():
+            gate.wait(20)
+            return taken.part()
+
+    def tell(changes, current):
+        correct._tell(changes, current)
+        told.append((current, node.GetAttribute("TernarySegment.Edited")))
+
+    watch = ChangeWatch(widget.panel.background, lambda: (Slow, automatic, spacing), tell, pytest.fail)
+    watch.look()
+    assert host.process_events(until=lambda: widget.panel.background.busy("changes"), timeout=5)
+    node.SetAttribute("TernarySegment.Edited", "1")
+    watch.look()  # as a stroke does
+    gate.set()
+    assert host.process_events(until=lambda: len(told) == 2, timeout=20)
+    assert told == [(False, "1"), (True, None)]
+
+
 def test_other_segments_stay_as_they_are_and_edits_elsewhere_are_noticed(host, corrected):
     widget, volume, node = corrected
     view, spot = view_of(host), free_spot(node, volume)

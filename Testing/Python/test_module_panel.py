@@ -290,9 +290,11 @@ def test_a_search_region_is_named_wherever_it_limits_what_is_said(host, ready):
 
 
 def test_undo_asks_before_corrections_go_with_the_run(host, ready):
-    widget, _ = ready
+    widget, volume = ready
     node = segment(host, widget)
-    node.SetAttribute("TernarySegment.Edited", "1")
+    voxels = mask_of(node, volume)
+    voxels[voxels.shape[0] // 2 :] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(voxels, node, SEGMENT_ID, volume)
     for answer in (False, True):
         host.messages.clear()
         host.answers.append(answer)
