@@ -283,10 +283,12 @@ def test_a_comparison_overtaken_by_a_stroke_does_not_call_the_mask_untouched(hos
     """The mark that a mask was corrected, which Undo asks about, stays while the next comparison is awaited."""
     import threading
 
+    from TernarySegmentLib.slicer_ui.background import Background
     from TernarySegmentLib.slicer_ui.changes import ChangeWatch
 
-    widget, volume, node = corrected
+    widget, _, node = corrected
     correct, gate, told = widget.panel.correct, threading.Event(), []
+    assert host.process_events(until=lambda: widget.ui.changesLabel.text, timeout=20)  # the panel's own comparison
     taken, automatic, spacing = correct._comparison()
 
     class Slow:
@@ -299,13 +301,15 @@ def test_a_comparison_overtaken_by_a_stroke_does_not_call_the_mask_untouched(hos
         correct._tell(changes, current)
         told.append((current, node.GetAttribute("TernarySegment.Edited")))
 
-    watch = ChangeWatch(widget.panel.background, lambda: (Slow, automatic, spacing), tell, pytest.fail)
+    background = Background()
+    watch = ChangeWatch(background, lambda: (Slow, automatic, spacing), tell, pytest.fail)
     watch.look()
-    assert host.process_events(until=lambda: widget.panel.background.busy("changes"), timeout=5)
+    assert host.process_events(until=lambda: background.busy("changes"), timeout=20)
     node.SetAttribute("TernarySegment.Edited", "1")
     watch.look()  # as a stroke does
     gate.set()
     assert host.process_events(until=lambda: len(told) == 2, timeout=20)
+    background.close()
     assert told == [(False, "1"), (True, None)]
 
 
