@@ -310,6 +310,10 @@ def main(arguments: list[str] | None = None) -> int:
         missing = f"{error.name} is not installed; run: pip install {error.name}" if error.name else str(error)
         print(f"error: {missing}", file=sys.stderr)
         return EXIT_ERROR
+    except MemoryError:
+        text = "There is not enough free memory for this scan; close other programs, or cut the scan to the abdomen."
+        print(f"error: {text}", file=sys.stderr)
+        return EXIT_ERROR
     except KeyboardInterrupt:
         print("interrupted; what was not finished was dropped", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -194,6 +194,15 @@ def test_command_line_errors_are_one_sentence_and_leave_nothing(arguments, sente
     assert list(tmp_path.iterdir()) == []
 
 
+def test_too_little_memory_is_told_in_a_sentence(monkeypatch, capsys):
+    def greedy(options):
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "_model_info", greedy)
+    assert cli.main(["model", "info"]) == 1
+    assert capsys.readouterr().err.startswith("error: There is not enough free memory for this scan; close")
+
+
 def test_model_info_tells_size_and_origin(capsys):
     assert cli.main(["model", "info"]) == 0
     said = capsys.readouterr().out
