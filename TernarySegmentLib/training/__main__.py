@@ -60,6 +60,13 @@ def _train(options: argparse.Namespace) -> None:
         print(line, flush=True)
 
 
+def _average(options: argparse.Namespace) -> None:
+    from TernarySegmentLib.training.runs import average_runs
+
+    average_runs(options.of, options.run)
+    print(f"{options.run}: mean weights of {', '.join(map(str, options.of))}")
+
+
 def _export(options: argparse.Namespace) -> None:
     from TernarySegmentLib.engine import modelfile
     from TernarySegmentLib.training.data import load_cases
@@ -264,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--steps", type=int, default=argparse.SUPPRESS, help="length of the schedule")
     train.add_argument("--seed", type=int, default=argparse.SUPPRESS)
     train.add_argument(
-        "--start", default=argparse.SUPPRESS, help="model file whose weights to start from (fine-tuning)"
+        "--start", default=argparse.SUPPRESS, help="model file or run folder whose weights to start from (fine-tuning)"
     )
     train.add_argument("--stage", default=argparse.SUPPRESS, help="which of its networks (default: the preset's)")
     train.add_argument(
@@ -279,6 +286,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--every", type=int, default=500, help="steps between evaluations (default 500)")
     train.add_argument("--eager", action="store_true", help="no torch.compile")
     train.set_defaults(run_command=_train)
+
+    average = commands.add_parser("average", help="make one network of several runs that started alike: their mean")
+    average.add_argument("of", type=Path, nargs="+", metavar="RUN", help="folders that train wrote")
+    average.add_argument("--run", type=Path, required=True, help="folder to write, to be exported or started from")
+    average.set_defaults(run_command=_average)
 
     export = commands.add_parser("export", help="write the model file and prove it equal to the trained networks")
     export.add_argument("--coarse", type=Path, required=True, help="run folder, or a model file that has the network")

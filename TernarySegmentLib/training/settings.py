@@ -40,8 +40,8 @@ class Settings:
         pancreas_weight: weight of the pancreas in cross-entropy and Dice, against 1 for each other label.
         ema: decay of the averaged weights that are evaluated and exported.
         seed: of everything random.
-        start: model file that the weights start from; empty: random weights.
-        stage: which of its networks.
+        start: model file, or folder of a run of the same layers, that the weights start from; empty: random weights.
+        stage: which of the model file's networks.
         teacher: run folder of a network whose scores this one learns from too; empty: none.
         distillation: weight of the teacher's loss.
         fold: of the cases that judge and are not trained on, see :mod:`TernarySegmentLib.training.folds`; None trains

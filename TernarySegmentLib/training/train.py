@@ -28,7 +28,7 @@ from TernarySegmentLib.training.network import SegmentationNetwork, TernaryNetwo
 from TernarySegmentLib.training.norms import norms, reestimate_norms
 from TernarySegmentLib.training.runs import CHECKPOINT, LOG, build
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
-from TernarySegmentLib.training.warmstart import start_from
+from TernarySegmentLib.training.warmstart import start_from, start_from_run
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -110,12 +110,7 @@ class Trainer:
         self.sampler = PatchSampler(cases, settings)
         self.network = build(settings).to(self.device)
         if settings.start and not (folder / CHECKPOINT).exists():
-            if not isinstance(self.network, TernaryNetwork):
-                raise InputError("Only the 3D network can start from a model file; leave start empty.")
-            stages = modelfile.load(settings.start).stages
-            if settings.stage not in stages:
-                raise InputError(f"{settings.start} has no network {settings.stage}; it has {', '.join(stages)}.")
-            start_from(self.network, stages[settings.stage], self.sampler)
+            self._start_from(Path(settings.start))
         self.average = copy.deepcopy(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), settings.rate, weight_decay=settings.weight_decay)
         self.weights = label_weights(settings.pancreas_weight).to(self.device)
@@ -126,7 +121,24 @@ class Trainer:
             self._restore(torch.load(folder / CHECKPOINT, map_location=self.device, weights_only=True))
         settings.save(folder / SETTINGS_FILE)  # last: what could not start leaves nothing that a next try would obey
 
+    def _start_from(self, start: Path) -> None:
+        if start.is_dir():
+            start_from_run(self.network, start)
+            return
+        if not isinstance(self.network, TernaryNetwork):
+            raise InputError(
+                "Only the 3D network can start from a model file; leave start empty, or name a run folder."
+            )
+        stages, stage = modelfile.load(start).stages, self.settings.stage
+        if stage not in stages:
+            raise InputError(f"{start} has no network {stage}; it has {', '.join(stages)}.")
+        start_from(self.network, stages[stage], self.sampler)
+
     def _restore(self, state: dict[str, Any]) -> None:
+        if "optimiser" not in state:
+            raise InputError(
+                f"{self.folder} is an average of runs; train in another folder with --start {self.folder}."
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])

@@ -1,10 +1,12 @@
-"""From a model file's integers back to a network that trains on: fine-tuning, or another resolution.
+"""Where a training starts from: a model file's integers, or another run, whatever its precision.
 
 A model file keeps neither the full-precision weights nor the batch-norm parameters. Both are made up again such that
 the network decides exactly as the file does; training then moves them on.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +16,8 @@ from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.training.data import PatchSampler
-from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork, fold
+from TernarySegmentLib.training.network import Head, QuantisedConvolution, SegmentationNetwork, TernaryNetwork, fold
+from TernarySegmentLib.training.runs import CHECKPOINT
 
 SIZE = 0.1
 """Magnitude of a nonzero full-precision weight: some 20 updates in one direction at the usual rate change its code."""
@@ -70,6 +73,27 @@ def start_from(network: TernaryNetwork, stage: Stage, sampler: PatchSampler) -> 
         norm.weight.copy_(gains[name][0] * (1 + norm.eps) ** 0.5)
         norm.bias.copy_(gains[name][1])
     _renormalise(network, gains, sampler)
+
+
+def start_from_run(network: SegmentationNetwork, run: Path) -> None:
+    """Give a network the averaged weights of another run; a full-precision one may so become ternary.
+
+    Args:
+        network: of the same layers; its quantisers may differ.
+        run: the run's folder.
+
+    Raises:
+        InputError: the folder holds no run that was saved, or one of other layers.
+    """
+    if not (run / CHECKPOINT).exists():
+        raise InputError(f"{run} has no {CHECKPOINT}; name the folder of a run that was saved.")
+    state = torch.load(run / CHECKPOINT, map_location=network.beta.device, weights_only=True)["average"]
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            f"The run {run} has other layers than these settings; choose the preset it was trained with."
+        ) from error
 
 
 def _renormalise(network: TernaryNetwork, gains: dict[str, tuple[Tensor, Tensor]], sampler: PatchSampler) -> None:

@@ -1,4 +1,4 @@
-"""Ways to train: a teacher, the paper's network on slices, and a start from a model file."""
+"""Ways to train: a teacher, the paper's network on slices, a start from a model file or a run, and means of runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from TernarySegmentLib.engine import modelfile  # noqa: E402
 from TernarySegmentLib.errors import InputError  # noqa: E402
 from TernarySegmentLib.training.distil import distillation_loss  # noqa: E402
 from TernarySegmentLib.training.export import export_run, export_stage, torch_margin  # noqa: E402
-from TernarySegmentLib.training.runs import build  # noqa: E402
+from TernarySegmentLib.training.runs import CHECKPOINT, average_runs, build, load_averaged, settings_of  # noqa: E402
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS  # noqa: E402
 from TernarySegmentLib.training.slices import SliceNetwork  # noqa: E402
 from TernarySegmentLib.training.train import Trainer  # noqa: E402
@@ -145,3 +145,54 @@ def test_training_can_start_exactly_where_a_model_file_stands(tmp_path):
         Trainer(tmp_path / "third", TINY.changed(start=str(tmp_path / "model.npz"), widths=(4, 6)), CASES, [])
     with pytest.raises(InputError, match="Only the 3D network"):
         Trainer(tmp_path / "fourth", SLICES.changed(start=str(tmp_path / "model.npz")), CASES, [])
+
+
+def test_a_ternary_network_can_start_from_a_run_in_full_precision(tmp_path, teacher):
+    trainer = Trainer(tmp_path / "ternary", TINY.changed(widths=(6, 8), start=str(teacher)), CASES, [])
+    weights = torch.load(teacher / CHECKPOINT, weights_only=True)["average"]
+    assert all(torch.equal(value, weights[name]) for name, value in trainer.network.state_dict().items())
+    with pytest.raises(InputError, match="other layers"):
+        Trainer(tmp_path / "other", TINY.changed(start=str(teacher)), CASES, [])
+    with pytest.raises(InputError, match="no checkpoint"):
+        Trainer(tmp_path / "none", TINY.changed(start=str(tmp_path)), CASES, [])
+
+
+# --- means of runs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def siblings(tmp_path_factory):
+    """Folders of two runs from the same weights on other patches, and of their mean."""
+    folder = tmp_path_factory.mktemp("siblings")
+    list(Trainer(folder / "parent", TINY, CASES, []).run(compiled=False))
+    for seed in (1, 2):
+        settings = TINY.changed(start=str(folder / "parent"), seed=seed)
+        list(Trainer(folder / str(seed), settings, CASES, []).run(compiled=False))
+    average_runs([folder / "1", folder / "2"], folder / "mean")
+    return folder
+
+
+def test_the_mean_of_runs_is_exported_like_a_run(siblings):
+    first, second, mean = (load_averaged(siblings / name, CASES, torch.device("cpu")) for name in ("1", "2", "mean"))
+    assert mean.step == first.step
+    differing = 0
+    for a, b, between in zip(*(each.network.parameters() for each in (first, second, mean)), strict=True):
+        assert torch.allclose(between, (a + b) / 2, atol=1e-6)
+        differing += not torch.equal(a, b)
+    assert differing > 5
+    export_run(siblings / "mean", CASES)  # raises where the integer network differs
+
+
+def test_a_mean_is_started_from_and_not_trained_on(siblings, tmp_path):
+    settings = settings_of(siblings / "mean")
+    with pytest.raises(InputError, match="average of runs; train in another folder with --start"):
+        Trainer(siblings / "mean", settings, CASES, [])
+    Trainer(tmp_path / "next", settings.changed(start=str(siblings / "mean")), CASES, [])
+
+
+def test_only_equal_networks_are_averaged_and_nothing_is_written_over(siblings, teacher):
+    with pytest.raises(InputError, match=r"has widths .* only equal networks can be averaged"):
+        average_runs([siblings / "1", teacher], siblings / "wrong")
+    assert not (siblings / "wrong").exists()
+    with pytest.raises(InputError, match="holds a run already"):
+        average_runs([siblings / "1", siblings / "2"], siblings / "mean")
