@@ -181,6 +181,7 @@ def test_command_line_writes_mask_report_and_preview(phantom, tmp_path, capsys):
         (["segment", "missing.nii.gz", "-o", "x.nii.gz"], "no file or folder"),
         (["segment", "missing.nii.gz", "-o", "x.stl"], "choose one of these endings"),
         (["segment", "missing.nii.gz", "-o", "x.nii.gz", "--confidence", "c.seg.nrrd"], "choose one of these endings"),
+        (["segment", "missing.nii.gz", "-o", "x.nii.gz", "--preview", "p.bmp"], "choose one of these endings"),
         (["model", "info", "missing.npz"], "cannot be read"),
     ],
 )

@@ -162,7 +162,11 @@ def test_a_twin_decides_in_the_place_of_the_fine_network_and_is_scored_beside_it
     with torch.no_grad():
         twin.network.blocks["scores"].bias[8 * PANCREAS :] += 100
     ct = compared[0].ct
-    (twins,) = evaluate_twin([Scan("abdomen", lambda: (ct, compared[0].expert * PANCREAS))], twin, Options())
+    refused, expert = compared[1].ct, compared[0].expert * PANCREAS
+    scans = [Scan("picture", lambda: (refused, expert)), Scan("abdomen", lambda: (ct, expert))]
+    picture, twins = evaluate_twin(scans, twin, Options())
+    assert picture.score.agreement is None
+    assert picture.score.failure, "a scan that is refused does not end the comparison"
     box = grid_over(run_pipeline(segment(ct, Options())).region, twin.spacing, twin.network.multiple).box
     inside = np.minimum(box[1], bounds(ct)[1]) - np.maximum(box[0], bounds(ct)[0])
     assert twins.score.agreement.volume_ml == pytest.approx(np.prod(inside) / 1000, rel=0.05)

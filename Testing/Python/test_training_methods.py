@@ -17,7 +17,7 @@ from TernarySegmentLib.errors import InputError  # noqa: E402
 from TernarySegmentLib.training.distil import distillation_loss  # noqa: E402
 from TernarySegmentLib.training.export import export_run, export_stage, torch_margin  # noqa: E402
 from TernarySegmentLib.training.runs import CHECKPOINT, average_runs, build, load_averaged, settings_of  # noqa: E402
-from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS  # noqa: E402
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTINGS_FILE  # noqa: E402
 from TernarySegmentLib.training.slices import SliceNetwork  # noqa: E402
 from TernarySegmentLib.training.train import Trainer  # noqa: E402
 
@@ -143,6 +143,7 @@ def test_training_can_start_exactly_where_a_model_file_stands(tmp_path):
     assert np.mean(found == expected) > 0.99
     with pytest.raises(InputError, match="other layers"):
         Trainer(tmp_path / "third", TINY.changed(start=str(tmp_path / "model.npz"), widths=(4, 6)), CASES, [])
+    assert not (tmp_path / "third" / SETTINGS_FILE).exists(), "a next try would obey what could not start"
     with pytest.raises(InputError, match="Only the 3D network"):
         Trainer(tmp_path / "fourth", SLICES.changed(start=str(tmp_path / "model.npz")), CASES, [])
 
