@@ -70,7 +70,7 @@ def _average(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from TernarySegmentLib.engine import modelfile
     from TernarySegmentLib.training.data import load_cases
-    from TernarySegmentLib.training.export import export_run, favouring
+    from TernarySegmentLib.training.export import export_run
     from TernarySegmentLib.training.runs import settings_of
 
     grids = {run: settings_of(run).spacing for run in options.fine}
@@ -104,9 +104,6 @@ def _export(options: argparse.Namespace) -> None:
         add(next(names), *export_run(run, cases))
     for stage, said in voters:
         add(next(names), replace(stage, spacing=stages["fine"].spacing), said)
-    if options.favour:
-        provenance["decision"] = f"{options.favour:+g} logits for the pancreas"
-        stages.update({name: favouring(stage, options.favour) for name, stage in stages.items() if name != "coarse"})
     provenance["training data"] = options.origin
     options.output.parent.mkdir(parents=True, exist_ok=True)
     digest = modelfile.save(modelfile.Model(stages, LABELS, PANCREAS, provenance), options.output)
@@ -304,10 +301,6 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--fine-data", type=Path, required=True, help="folder that they were trained on")
     export.add_argument("--vote", type=Path, help="model file whose fine networks vote with the new one")
     export.add_argument("--vote-stage", nargs="+", metavar="NAME", help="only these of them, such as fine2")
-    export.add_argument(
-        "--favour", type=float, default=0.0, metavar="LOGITS",
-        help="add to the pancreas' score of the fine networks: above 0 for larger masks (default 0)",
-    )  # fmt: skip
     export.add_argument("--origin", default="", help="a sentence on the training data, kept in the file")
     export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
     export.set_defaults(run_command=_export)

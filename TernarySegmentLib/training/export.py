@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,21 +127,6 @@ def prove_equal(network: TernaryNetwork, stage: Stage, levels: np.ndarray) -> in
             f"the exported network differs from the trained one in {differing} of {levels.size} voxels"
         )
     return int((integer > 0).sum())
-
-
-def favouring(stage: Stage, logits: float) -> Stage:
-    """The same network with another threshold of its decision.
-
-    Args:
-        stage: of a model file.
-        logits: added to the pancreas' score: above 0 the mask gets larger. Rounded to the head's integer step.
-    """
-    name = stage.graph.layers[-1].name
-    head = stage.weights[name]
-    assert isinstance(head, HeadWeights)
-    bias = head.bias.copy()
-    bias.reshape(head.labels, -1)[head.target] += round(logits / head.step)
-    return replace(stage, weights={**stage.weights, name: replace(head, bias=bias)})
 
 
 def export_run(run: Path, cases: list[Case]) -> tuple[Stage, str]:

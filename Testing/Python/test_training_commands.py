@@ -18,7 +18,6 @@ pytest.importorskip("surface_distance", reason="surface-distance is not installe
 from training_toys import TINY, toy_case  # noqa: E402
 
 from TernarySegmentLib.engine import modelfile  # noqa: E402
-from TernarySegmentLib.engine.network import Network, drain  # noqa: E402
 from TernarySegmentLib.imaging.grids import turned_front_to_back  # noqa: E402
 from TernarySegmentLib.imaging.measure import same_grid  # noqa: E402
 from TernarySegmentLib.phantom import make_phantom  # noqa: E402
@@ -170,22 +169,6 @@ def test_an_exported_model_votes_with_an_older_one_and_is_judged_when_named(tmp_
 
     said("evaluate", *source(scans), "--model", tmp_path / "own.npz", "--report", tmp_path / "report")
     assert json.loads((tmp_path / "report" / "report.json").read_text())["model"]["sha256"] == model.sha256
-
-
-def test_an_export_may_favour_the_pancreas(tmp_path, run, said):
-    folder, data = run
-    margins = []
-    levels = np.random.default_rng(3).integers(-127, 128, (16, 16, 24)).astype(np.int8)
-    for favour in (0, 0.8):
-        said(
-            "export", "--coarse", DEFAULT_MODEL, "--fine", folder, "--fine-data", data, "--favour", favour,
-            "-o", tmp_path / f"{favour}.npz",
-        )  # fmt: skip
-        model = modelfile.load(tmp_path / f"{favour}.npz")
-        network = Network(model.fine[0].graph, model.fine[0].weights)
-        margins.append(drain(network.run(levels)).margin * network.score_step)
-    assert np.abs(margins[1] - margins[0] - 0.8).max() <= network.score_step / 2
-    assert model.provenance["decision"] == "+0.8 logits for the pancreas"
 
 
 def test_networks_of_different_grids_do_not_vote(tmp_path, run, monkeypatch, capsys):
