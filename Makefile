@@ -38,9 +38,9 @@ PREDECESSOR := Testing/Data/predecessor.npz
 TRAIN = $(BIN)/python -m TernarySegmentLib.training
 weights: $(VENV)/test-installed
 	$(TRAIN) prepare --source $(SCANS) --mirrored --target $(DATA) --spacing 1.5 --phantoms 8
-	$(TRAIN) train --data $(DATA) --run runs/fine --preset fine --start $(PREDECESSOR)
+	$(TRAIN) train --data $(DATA) --run runs/fine --preset tune --seed 12 --start $(PREDECESSOR)
 	$(TRAIN) export --coarse $(PREDECESSOR) --fine runs/fine --fine-data $(DATA) \
-	  --vote $(PREDECESSOR) --vote-stage fine2 -o out/pancreas.npz \
+	  --vote $(PREDECESSOR) -o out/pancreas.npz \
 	  --origin "BTCV 0006 0009 0021 0023 0027 0028 0030 0033 0037 0040 and phantoms 1 to 8"
 	$(TRAIN) calibrate --source $(SCANS) --mirrored --model out/pancreas.npz
 	$(TRAIN) evaluate --source $(SCANS) --mirrored --model out/pancreas.npz

@@ -117,4 +117,5 @@ PAPER = Settings(
     spacing=1.5, patch=(32, 96, 128),
 )  # fmt: skip
 FULL = FINE.changed(weights="full", activations="relu")
-PRESETS = {"coarse": COARSE, "fine": FINE, "full": FULL, "paper": PAPER}
+TUNE = FINE.changed(rate=1.2e-3, ema=0.999)
+PRESETS = {"coarse": COARSE, "fine": FINE, "tune": TUNE, "full": FULL, "paper": PAPER}
