@@ -83,7 +83,7 @@ def dice_of(line: str, name: str) -> float:
 
 def test_evaluate_judges_scans_a_sparse_one_and_a_twin_and_writes_a_report(tmp_path, abdomen, scans, run, said):
     outlined = sitk.GetArrayFromImage(abdomen.labels == PANCREAS)
-    outlined[1::2] = 0
+    outlined[np.arange(len(outlined)) % 5 > 0] = 0
     sparse = sitk.GetImageFromArray(outlined)
     sparse.CopyInformation(abdomen.ct)
     sitk.WriteImage(sparse, str(tmp_path / "outlined.nii.gz"))
