@@ -52,7 +52,8 @@ def compare(
     """Compare a mask with an expert's on the same grid.
 
     Args:
-        found, truth: boolean, (z, y, x).
+        found: the mask, boolean, (z, y, x).
+        truth: the expert's, alike.
         spacing: voxel size (z, y, x), mm.
         distances: whether to measure surfaces; senseless where only some slices are annotated.
     """
