@@ -199,8 +199,10 @@ def _claims(results: dict[str, Any]) -> list[str]:
         add(f"`segment`, file to file, {threads} threads", "≤ 3 s", seconds, seconds <= 3, "{:.2f} s")
         peak = max(run["peak bytes"] for run in runs) / 1e9
         add("its peak memory", "≤ 0.8 GB", peak, peak <= 0.8, "{:.2f} GB")
+        seconds = _median([run["parts"]["waiting for the kernels"] for run in runs])
+        add("what it waits for the kernels on a warm start", "< 0.5 s", seconds, seconds < 0.5, "{:.2f} s")
         seconds = _median([start["kernels"] for start in results["pipeline"]["starts"]])
-        add("loading the kernels on a warm start", "< 0.5 s", seconds, seconds < 0.5, "{:.2f} s")
+        add("loading the kernels on a warm start, with nothing else to do", "< 0.5 s", seconds, seconds < 0.5, "{:.2f} s")
     if "900" in results.get("sizes", {}):
         peak = results["sizes"]["900"]["peak bytes"] / 1e9
         add("peak memory of a 512×512×900 scan", "≤ 1.6 GB", peak, peak <= 1.6, "{:.2f} GB")
