@@ -202,7 +202,7 @@ def _claims(results: dict[str, Any]) -> list[str]:
         seconds = _median([run["parts"]["waiting for the kernels"] for run in runs])
         add("what it waits for the kernels on a warm start", "< 0.5 s", seconds, seconds < 0.5, "{:.2f} s")
         seconds = _median([start["kernels"] for start in results["pipeline"]["starts"]])
-        add("loading the kernels on a warm start, with nothing else to do", "< 0.5 s", seconds, seconds < 0.5, "{:.2f} s")
+        add("loading the kernels on a warm start, nothing beside", "< 0.5 s", seconds, seconds < 0.5, "{:.2f} s")
     if "900" in results.get("sizes", {}):
         peak = results["sizes"]["900"]["peak bytes"] / 1e9
         add("peak memory of a 512×512×900 scan", "≤ 1.6 GB", peak, peak <= 1.6, "{:.2f} GB")
