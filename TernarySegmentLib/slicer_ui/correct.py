@@ -200,11 +200,10 @@ class CorrectSection(VTKObservationMixin):
 
     def _tell(self, changes: Changes, current: bool) -> None:
         self._ui.changesLabel.text = told.in_words(changes)
-        if changes.added_ml == changes.removed_ml == 0:
-            if current:  # else a stroke came while the masks were compared
-                self._node.RemoveAttribute(EDITED)
-        else:
+        if changes.added_ml or changes.removed_ml:
             self._node.SetAttribute(EDITED, "1")
+        elif current:  # else a stroke came while the masks were compared
+            self._node.RemoveAttribute(EDITED)
         self._update()
         self._changed()
 

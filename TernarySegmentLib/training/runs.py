@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,6 +28,19 @@ def build(settings: Settings) -> SegmentationNetwork:
     graph = unet(settings.widths, len(LABELS))
     auxiliary = tuple(f"dec{level}" for level in range(1, len(settings.widths) - 1))
     return TernaryNetwork(graph, settings.weights, settings.activations, auxiliary, len(LABELS))
+
+
+def read_checkpoint(run: Path, device: torch.device) -> dict[str, Any]:
+    """What :func:`write_checkpoint` wrote, on a device."""
+    state: dict[str, Any] = torch.load(run / CHECKPOINT, map_location=device, weights_only=True)
+    return state
+
+
+def write_checkpoint(state: dict[str, Any], run: Path) -> None:
+    """Write a run's checkpoint whole or not at all."""
+    temporary = run / (CHECKPOINT + ".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, run / CHECKPOINT)
 
 
 def settings_of(run: Path) -> Settings:
@@ -83,7 +97,7 @@ def load_averaged(run: Path, cases: list[Case], device: torch.device) -> Average
     """
     settings = settings_of(run)
     network = build(settings).to(device)
-    state = torch.load(run / CHECKPOINT, map_location=device, weights_only=True)
+    state = read_checkpoint(run, device)
     network.load_state_dict(state["average"])
     reestimate_norms(network, PatchSampler(cases, settings), FINAL_BATCHES)
     return Averaged(network.requires_grad_(False), settings, state["step"])
@@ -112,15 +126,10 @@ def average_runs(runs: list[Path], target: Path) -> None:
                 raise InputError(
                     f"{run} has {name} {theirs}, {runs[0]} has {ours}; only equal networks can be averaged."
                 )
-    states = [torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True) for run in runs]
+    states = [read_checkpoint(run, torch.device("cpu")) for run in runs]
     averages = [state["average"] for state in states]
     mean = {name: torch.stack([each[name].double() for each in averages]).mean(0) for name in averages[0]}
     target.mkdir(parents=True, exist_ok=True)
-    torch.save(
-        {
-            "average": {name: value.to(averages[0][name].dtype) for name, value in mean.items()},
-            "step": max(state["step"] for state in states),
-        },
-        target / CHECKPOINT,
-    )
     settings[0].save(target / SETTINGS_FILE)
+    average = {name: value.to(averages[0][name].dtype) for name, value in mean.items()}
+    write_checkpoint({"average": average, "step": max(state["step"] for state in states)}, target)

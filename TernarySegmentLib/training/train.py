@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from TernarySegmentLib.training.losses import label_weights, total_loss
 from TernarySegmentLib.training.metrics import overlap
 from TernarySegmentLib.training.network import SegmentationNetwork, TernaryNetwork
 from TernarySegmentLib.training.norms import norms, reestimate_norms
-from TernarySegmentLib.training.runs import CHECKPOINT, LOG, build
+from TernarySegmentLib.training.runs import CHECKPOINT, LOG, build, read_checkpoint, write_checkpoint
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
 from TernarySegmentLib.training.warmstart import start_from, start_from_run
 
@@ -118,7 +117,7 @@ class Trainer:
         self.step = 0
         self.frozen = False
         if (folder / CHECKPOINT).exists():
-            self._restore(torch.load(folder / CHECKPOINT, map_location=self.device, weights_only=True))
+            self._restore(read_checkpoint(folder, self.device))
         settings.save(folder / SETTINGS_FILE)  # last: what could not start leaves nothing that a next try would obey
 
     def _start_from(self, start: Path) -> None:
@@ -146,8 +145,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint whole or not at all."""
-        temporary = self.folder / (CHECKPOINT + ".tmp")
-        torch.save(
+        write_checkpoint(
             {
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
@@ -155,9 +153,8 @@ class Trainer:
                 "step": self.step,
                 "frozen": self.frozen,
             },
-            temporary,
+            self.folder,
         )
-        os.replace(temporary, self.folder / CHECKPOINT)
 
     def _loss(self, batch: Batch) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):

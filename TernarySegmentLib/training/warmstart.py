@@ -17,7 +17,7 @@ from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.training.data import PatchSampler
 from TernarySegmentLib.training.network import Head, QuantisedConvolution, SegmentationNetwork, TernaryNetwork, fold
-from TernarySegmentLib.training.runs import CHECKPOINT
+from TernarySegmentLib.training.runs import CHECKPOINT, read_checkpoint
 
 SIZE = 0.1
 """Magnitude of a nonzero full-precision weight: some 20 updates in one direction at the usual rate change its code."""
@@ -87,9 +87,8 @@ def start_from_run(network: SegmentationNetwork, run: Path) -> None:
     """
     if not (run / CHECKPOINT).exists():
         raise InputError(f"{run} has no {CHECKPOINT}; name the folder of a run that was saved.")
-    state = torch.load(run / CHECKPOINT, map_location=network.beta.device, weights_only=True)["average"]
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(read_checkpoint(run, network.beta.device)["average"])
     except RuntimeError as error:
         raise InputError(
             f"The run {run} has other layers than these settings; choose the preset it was trained with."

@@ -166,7 +166,7 @@ def test_cancel_stops_within_a_second_and_leaves_the_scene_alone(host, ready):
         host.process_events(until=lambda: not widget.panel.job.running, timeout=moments.uniform(0, 0.7 * whole_run))
         begun = time.monotonic()
         host.click(widget.ui.cancelButton)
-        finish(host, widget, 30)
+        finish(host, widget, 5)
         if widget.panel.parameters.result is not None:  # the run was faster than the finger
             widget.panel.undo()
             continue
@@ -319,7 +319,7 @@ def test_closing_the_scene_during_a_run_stops_it_quietly(host, ready):
     widget, _ = ready
     host.click(widget.ui.segmentButton)
     slicer.mrmlScene.Clear(0)
-    finish(host, widget, 30)
+    finish(host, widget, 5)
     assert segmentations() == 0
     assert widget.panel.parameters is not None
     assert widget.ui.segmentButton.toolTip == "Choose a CT volume first."
@@ -329,7 +329,7 @@ def test_volume_removed_during_a_run_stops_it_with_nothing_added(host, ready):
     widget, volume = ready
     host.click(widget.ui.segmentButton)
     slicer.mrmlScene.RemoveNode(volume)
-    finish(host, widget, 30)
+    finish(host, widget, 5)
     assert segmentations() == 0
 
 
