@@ -12,7 +12,8 @@ NORM_BATCHES = 30
 """Batches over which batch-norm statistics are re-estimated; with running averages of tiny batches the same weights
 scored near zero."""
 FINAL_BATCHES = 120
-"""The same for a network that is exported or judged: with 30, other patches moved the Dice of single scans by up to 0.1."""
+"""The same for a network that is exported or judged: with 30, other patches moved the Dice of single scans by up to
+0.1."""
 
 
 def norms(network: nn.Module) -> list[nn.BatchNorm3d]:
