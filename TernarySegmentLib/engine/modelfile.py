@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
 import zlib
@@ -23,12 +24,32 @@ import numpy as np
 from TernarySegmentLib.engine.bitplanes import pack_bits, unpack_bits, words
 from TernarySegmentLib.engine.graph import Graph, Layer
 from TernarySegmentLib.engine.levels import WINDOW
+from TernarySegmentLib.engine.modelcheck import (
+    LABELS,
+    MOST_STAGES,
+    SPACING_MM,
+    TARGET,
+    WINDOW_HU,
+    Unfit,
+    check_arrays,
+    check_labels,
+    mapping,
+    number,
+    read_graph,
+    require,
+    shown,
+    weighted,
+    whole,
+)
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights
 from TernarySegmentLib.errors import ModelError
 
 FORMAT = "TernarySegment model"
 VERSION = 1
 MANIFEST = "manifest"
+FIELDS = {"format", "version", "labels", "target", "provenance", "calibration", "stages", "sha256"}
+MOST_BYTES = 256 * 2**20
+"""Of a model file, packed and unpacked; the shipped one has 3 MB."""
 
 
 @dataclass(frozen=True)
@@ -119,23 +140,25 @@ def _plane(stored: np.ndarray, layer: Layer, inputs: int) -> np.ndarray:
     return np.ascontiguousarray(pack_bits(bits.astype(bool)).swapaxes(1, 2).reshape(-1, layer.channels))
 
 
-def _weights(layer: Layer, inputs: int, arrays: Mapping[str, np.ndarray], model: Mapping[str, Any]) -> LayerWeights:
+def _weights(layer: Layer, inputs: int, arrays: Mapping[str, np.ndarray]) -> LayerWeights:
     if layer.kind == "first":
         return FirstWeights(arrays["taps"].astype(np.float32), arrays["low"], arrays["high"])
     if layer.kind == "head":
-        matrix = arrays["matrix"].astype(np.float32)
-        return HeadWeights(matrix, arrays["bias"], len(model["labels"]), model["target"], float(arrays["step"]))
+        return HeadWeights(
+            arrays["matrix"].astype(np.float32), arrays["bias"], len(LABELS), TARGET, float(arrays["step"])
+        )
     nonzero, negative = (_plane(arrays[name], layer, inputs) for name in ("nonzero", "negative"))
     return ConvolutionWeights(nonzero, negative, arrays["low"], arrays["high"], inputs, layer.kernel, layer.stride)
 
 
-def _digest(manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(json.dumps({**manifest, "sha256": ""}, sort_keys=True).encode())
+def digest(manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over everything in a model file but the digest itself."""
+    whole = hashlib.sha256(json.dumps({**manifest, "sha256": ""}, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+        whole.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        whole.update(array.tobytes())
+    return whole.hexdigest()
 
 
 def save(model: Model, path: str | Path) -> str:
@@ -158,68 +181,164 @@ def save(model: Model, path: str | Path) -> str:
         for layer_name, weights in stage.weights.items()
         for name, array in _arrays(weights).items()
     }
-    manifest["sha256"] = _digest(manifest, arrays)
-    text = np.frombuffer(json.dumps(manifest).encode(), np.uint8)
+    return write_archive(manifest, arrays, path)
+
+
+def write_archive(manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray], path: str | Path) -> str:
+    """Write a manifest and arrays, whole or not at all, with their SHA-256, which is returned."""
+    sha256 = digest(manifest, arrays)
+    text = np.frombuffer(json.dumps({**manifest, "sha256": sha256}).encode(), np.uint8)
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         np.savez_compressed(file, **{MANIFEST: text}, **arrays)  # type: ignore[arg-type]
     os.replace(temporary, path)
-    return str(manifest["sha256"])
+    return sha256
 
 
-def load(path: str | Path) -> Model:
-    """Read and check a model file.
+def read_archive(path: str | Path) -> tuple[Any, dict[str, np.ndarray]]:
+    """The manifest and the arrays of a model file, before anything but the format is checked.
 
     Raises:
-        ModelError: there is no such file, it is damaged, it is not one of ours, or it is from a newer version.
+        ModelError: there is no such file, it is damaged, or it is no model file.
     """
     path = Path(path)
+    foreign = f"{path} is not a TernarySegment model; choose a .npz file that the export command wrote."
     try:
+        size = path.stat().st_size
+        if not path.is_file() or size > MOST_BYTES:  # a pipe would never end
+            raise ModelError(foreign)
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(
             f"The model file {path} cannot be read ({error.strerror}); check the path, "
             "or name none to use the one that came along."
         ) from error
-    foreign = f"{path} is not a TernarySegment model; choose a .npz file that the export command wrote."
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError, NotImplementedError) as error:
+        arrays = _unpacked(content)
+        text = arrays.pop(MANIFEST).tobytes()
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError) as error:
         if content[:2] == b"PK":
             raise ModelError(f"The model file {path} is damaged; export or copy it again.") from error
         raise ModelError(foreign) from error
-    if MANIFEST not in arrays:
-        raise ModelError(foreign)
+    except KeyError as error:  # an archive of other arrays
+        raise ModelError(foreign) from error
     try:
-        manifest = json.loads(arrays.pop(MANIFEST).tobytes())
-    except ValueError as error:
+        manifest = json.loads(text)
+        json.dumps(manifest)  # nested too deeply to be summed up is damaged as well
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"The model file {path} is damaged; export or copy it again.") from error
-    return _checked(manifest, arrays, path, foreign)
+    return manifest, arrays
 
 
-def _checked(manifest: Any, arrays: dict[str, np.ndarray], path: Path, foreign: str) -> Model:
+def _unpacked(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an archive, none larger than the bytes that are there.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > MOST_BYTES:
+            raise ValueError("more than a model can be")
+        for member in members:
+            name, ending = member.filename[:-4], member.filename[-4:]
+            if ending != ".npy" or name in arrays or member.flag_bits & 1:  # the last: encrypted
+                raise ValueError(f"{member.filename} is no array, or there twice")
+            arrays[name] = _array(archive.read(member))
+    return arrays
+
+
+def _array(stored: bytes) -> np.ndarray:
+    """One ``.npy``; NumPy's own reader makes room for whatever shape the header names before it looks for the data."""
+    file = io.BytesIO(stored)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("not what the export command writes")
+    shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
+    count = math.prod(shape)
+    if fortran or kind.hasobject or min(shape, default=0) < 0 or count * kind.itemsize != len(stored) - file.tell():
+        raise ValueError("header and data differ")
+    # a copy: the kernels want arrays that can be written to
+    return np.frombuffer(stored, kind, count, file.tell()).reshape(shape).copy()
+
+
+def load(path: str | Path) -> Model:
+    """Read and check a model file.
+
+    Raises:
+        ModelError: there is no such file, it is damaged, it is not one of ours, it is from a newer version, or it
+            describes no network that the engine runs; said in one sentence.
+    """
+    return checked(*read_archive(path), path)
+
+
+def checked(manifest: Any, arrays: Mapping[str, np.ndarray], path: str | Path) -> Model:
+    """The model that a file's contents describe.
+
+    Args:
+        manifest: what the JSON text says.
+        arrays: by name.
+        path: of the file, for sentences about it.
+
+    Raises:
+        ModelError: see :func:`load`.
+    """
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ModelError(foreign)
-    if manifest["version"] > VERSION:
+        raise ModelError(f"{path} is not a TernarySegment model; choose a .npz file that the export command wrote.")
+    version = manifest.get("version")
+    if isinstance(version, int) and version > VERSION:
         raise ModelError(
-            f"The model file {path} has format version {manifest['version']}, this program reads up to {VERSION}; "
+            f"The model file {path} has format version {version}, this program reads up to {VERSION}; "
             "update TernarySegment."
         )
-    if _digest(manifest, arrays) != manifest["sha256"]:
+    if digest(manifest, arrays) != manifest.get("sha256"):
         raise ModelError(f"The model file {path} is damaged (SHA-256 differs); export or copy it again.")
-    stages = {}
-    for stage_name, stage in manifest["stages"].items():
-        graph = Graph.from_list(stage["layers"])
-        weights = {}
-        for layer in graph.layers:
-            prefix = f"{stage_name}/{layer.name}/"
-            own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-            if own:
-                weights[layer.name] = _weights(layer, graph.input_channels(layer), own, manifest)
-        stages[stage_name] = Stage(stage["spacing"], graph, weights, tuple(stage["window"]))
-    return Model(
-        stages, tuple(manifest["labels"]), manifest["target"], manifest["provenance"], manifest["sha256"],
-        **manifest.get("calibration", {}),  # files from before calibration have none
+    try:
+        return _model(manifest, arrays)
+    except Unfit as error:
+        raise ModelError(f"The model file {path} cannot be used: {error}; export it again.") from error
+
+
+def _model(manifest: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
+    require(set(manifest) <= FIELDS, f"it holds the unknown fields {shown(sorted(set(manifest) - FIELDS))}")
+    whole(manifest.get("version"), "its version", range(1, VERSION + 1))
+    check_labels(manifest.get("labels"), manifest.get("target"))
+    described = mapping(manifest.get("stages"), "its list of stages")
+    others = [name for name in described if name != "coarse" and not name.startswith("fine")]
+    complete = len(described) >= 2 and "coarse" in described and not others
+    require(complete and len(described) <= MOST_STAGES, f"its stages are {shown(list(described))}, not coarse and fine")
+    stages = {name: _stage(name, stage, arrays) for name, stage in described.items()}
+    known = {f"{name}/{layer.name}" for name, stage in stages.items() for layer in weighted(stage.graph)}
+    strays = [name for name in arrays if name.rpartition("/")[0] not in known]
+    require(not strays, f"it holds arrays of no layer, {shown(strays)}")
+    provenance = mapping(manifest.get("provenance"), "its provenance")
+    text = all(isinstance(value, str) for value in provenance.values())
+    require(text, "its provenance holds something other than text")
+    calibration = mapping(manifest.get("calibration", {}), "its calibration")  # none in files from before it
+    model = Model(
+        stages, LABELS, TARGET, provenance, manifest["sha256"],
+        number(calibration.get("temperature", 1.0), "its temperature", 0.01, 100),
+        number(calibration.get("bias", 0.0), "its bias", -100, 100),
     )  # fmt: skip
+    grids = {(stage.spacing, stage.window) for stage in model.fine}
+    require(len(grids) == 1, f"its fine stages work on different grids, {shown(grids)}")
+    return model
+
+
+def _stage(name: str, described: Any, arrays: Mapping[str, np.ndarray]) -> Stage:
+    stage = mapping(described, f"stage {name}")
+    require(set(stage) == {"spacing", "window", "layers"}, f"stage {name} has fields {shown(sorted(stage))}")
+    spacing = number(stage["spacing"], f"the spacing of stage {name}", *SPACING_MM)
+    window = stage["window"]
+    require(isinstance(window, list) and len(window) == 2, f"the window of stage {name} is {shown(window)}")
+    low, high = (number(edge, f"the window of stage {name}", *WINDOW_HU) for edge in window)
+    require(low < high, f"the window of stage {name} runs from {low:g} to {high:g}")
+    graph = read_graph(stage["layers"], name)
+    weights = {}
+    for layer in weighted(graph):
+        prefix, inputs = f"{name}/{layer.name}/", graph.input_channels(layer)
+        own = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+        check_arrays(layer, inputs, own, name)
+        weights[layer.name] = _weights(layer, inputs, own)
+    return Stage(spacing, graph, weights, (low, high))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from TernarySegmentLib.engine import modelfile
+from TernarySegmentLib.engine import modelcheck, modelfile
 from TernarySegmentLib.engine.graph import Graph, Layer, unet
 from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.network import Network, drain, fold_levels
@@ -15,7 +15,7 @@ from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights
 from TernarySegmentLib.engine.thresholds import BatchNorm, fold
 from TernarySegmentLib.errors import ModelError
 
-LABELS = 4
+LABELS = len(modelcheck.LABELS)
 
 
 def random_stage(seed: int, graph: Graph | None = None) -> modelfile.Stage:
@@ -139,7 +139,7 @@ def test_levels_clip_and_round_the_window():
 def saved(tmp_path):
     """A model file with two stages, and what was saved."""
     stages = {"coarse": random_stage(10), "fine": random_stage(11)}
-    model = modelfile.Model(stages, ("background", "a", "b", "pancreas"), 3, {"name": "test"})
+    model = modelfile.Model(stages, modelcheck.LABELS, modelcheck.TARGET, {"name": "test"})
     path = tmp_path / "model.npz"
     modelfile.save(model, path)
     return path, model
