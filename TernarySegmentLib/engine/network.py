@@ -46,7 +46,7 @@ class Kernels(Protocol):
 
 
 def load_kernels(backend: Backend = "auto") -> Kernels:
-    """The kernels asked for; ``auto`` takes numba where it is installed and NumPy elsewhere.
+    """The kernels asked for; ``auto`` takes numba where it is installed and works, and NumPy elsewhere.
 
     Raises:
         ImportError: ``numba`` was asked for and is not installed.
@@ -56,7 +56,7 @@ def load_kernels(backend: Backend = "auto") -> Kernels:
             from TernarySegmentLib.engine import kernels
 
             return kernels
-        except ImportError:
+        except Exception:  # not installed, not for this NumPy, or a compiler that fails: the mask does not need it
             if backend == "numba":
                 raise
     from TernarySegmentLib.engine import reference
@@ -71,7 +71,7 @@ def load_kernels_meanwhile(backend: Backend = "auto") -> Thread:
     """
 
     def load() -> None:
-        with suppress(ImportError):  # without numba there is nothing to load; an import asked for will tell
+        with suppress(Exception):  # without numba there is nothing to load; a load asked for will tell
             from TernarySegmentLib.engine import jit
 
             if jit.is_warm():
