@@ -112,7 +112,7 @@ class TernarySegmentLogic(ScriptedLoadableModuleLogic):
     def options(self, parameters):
         """The pipeline's options as the panel's parameters say; with the confidence map, for the review."""
         from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options
-        from TernarySegmentLib.slicer_ui.region import box_of
+        from TernarySegmentLib.slicer_ui.mrml.roi import box_of
 
         return Options(
             threads=parameters.threads,
@@ -129,25 +129,25 @@ class TernarySegmentLogic(ScriptedLoadableModuleLogic):
 
         return segment(scan.image(), options)
 
-    def region_steps(self, scan, drawn, box, parameters, report):
+    def region_steps(self, scan, snapshot, box, parameters, report):
         """A function that makes the generator which segments again inside a box; call it on a background thread.
 
         Args:
-            scan, drawn: the CT and the segment as it is.
+            scan, snapshot: the CT and the segment as it is.
             box: lower and upper corner in LPS, mm.
             parameters: the panel's.
             report: of the result before; None when it has none.
         """
         from dataclasses import replace
 
-        from TernarySegmentLib.review.region import resegment
+        from TernarySegmentLib.review.resegment import resegment
 
         mirrored = report.mirrored if report is not None else None
         options = replace(self.options(parameters), region=None, mirrored=mirrored)
 
         def steps():
             ct = scan.image()
-            return resegment(ct, drawn.part(ct).image(ct), box, options)
+            return resegment(ct, snapshot.labelmap(ct).image(ct), box, options)
 
         return steps
 
@@ -158,9 +158,9 @@ class TernarySegmentLogic(ScriptedLoadableModuleLogic):
             The segmentation node and its report; None, None when no pancreas was found.
         """
         from TernarySegmentLib.pipeline import run
-        from TernarySegmentLib.slicer_ui import statistics
-        from TernarySegmentLib.slicer_ui.segmentation import write_segment
-        from TernarySegmentLib.slicer_ui.volumes import take_scan
+        from TernarySegmentLib.slicer_ui.mrml import statistics
+        from TernarySegmentLib.slicer_ui.mrml.segmentation import write_segment
+        from TernarySegmentLib.slicer_ui.mrml.volumes import take_scan
 
         result = run(self.steps(take_scan(volume), self.options(self.getParameterNode())))
         if not result.found:
@@ -182,8 +182,8 @@ class TernarySegmentTest(ScriptedLoadableModuleTest):
         self.test_phantom()
 
     def test_phantom(self):
+        from TernarySegmentLib.slicer_ui.mrml.segmentation import SEGMENT_ID
         from TernarySegmentLib.slicer_ui.sample import add_phantom
-        from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID
 
         self.delayDisplay("Segmenting a synthetic abdomen")
         volume = add_phantom()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import logging
 import sys
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from TernarySegmentLib.pipeline import Progress, Result
-    from TernarySegmentLib.review.places import Place
+    from TernarySegmentLib.review.suspicious_regions import SuspiciousRegion
 
 EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -62,20 +63,20 @@ def _watch(steps: Generator[Progress, None, Result], reporter: _Reporter) -> Res
 
 
 def _report(
-    source: Path, ct: sitk.Image, result: Result, places: list[Place], outputs: dict[str, str]
+    source: Path, ct: sitk.Image, result: Result, regions: list[SuspiciousRegion], outputs: dict[str, str]
 ) -> dict[str, Any]:
     """What ``--report`` writes: no patient data beyond the file's own name."""
     from dataclasses import asdict
 
-    from TernarySegmentLib.review.confidence import in_words
+    from TernarySegmentLib.review.confidence import format_confidence
 
     return {
         "input": source.name,
         "found": result.found,
         "measures": result.measures.as_dict() if result.measures else None,
         "confidence": round(result.confidence, 3),
-        "confidence_in_words": in_words(result.confidence),
-        "places": [asdict(place) for place in places],
+        "confidence_text": format_confidence(result.confidence),
+        "suspicious_regions": [asdict(region) for region in regions],
         "grid": {"size": ct.GetSize(), "spacing_mm": ct.GetSpacing()},
         "region_lps_mm": result.region,
         "warnings": list(result.warnings),
@@ -91,14 +92,14 @@ def _segment(options: argparse.Namespace) -> int:
     import time
 
     from TernarySegmentLib.engine.network import load_kernels_meanwhile
-    from TernarySegmentLib.imaging.dicomseg import DICOM_SUFFIX, check_dicom_output
-    from TernarySegmentLib.imaging.preview import PREVIEW_SUFFIXES, write_preview
-    from TernarySegmentLib.imaging.reading import read_ct
-    from TernarySegmentLib.imaging.report import check_report
-    from TernarySegmentLib.imaging.surface import SURFACE_SUFFIXES
-    from TernarySegmentLib.imaging.writing import IMAGE_SUFFIXES, SUFFIXES, atomic_path, check_suffix, write_image
+    from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, check_dicom_output
+    from TernarySegmentLib.imaging.files.reading import read_ct
+    from TernarySegmentLib.imaging.files.writing import IMAGE_SUFFIXES, SUFFIXES, atomic_path, check_suffix, write_image
+    from TernarySegmentLib.imaging.report.one_page_report import check_report
+    from TernarySegmentLib.imaging.report.preview import PREVIEW_SUFFIXES, write_preview
+    from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES
     from TernarySegmentLib.pipeline import Options, segment
-    from TernarySegmentLib.review.places import find_places
+    from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions
 
     # before minutes are spent
     if check_suffix(options.output, (*SUFFIXES, DICOM_SUFFIX)).endswith(DICOM_SUFFIX):
@@ -137,9 +138,9 @@ def _segment(options: argparse.Namespace) -> int:
     result.seconds["Writing"] = round(time.monotonic() - started, 3)
     if options.report:
         outputs["report"] = str(options.report)
-        places = [] if result.confidence_map is None else find_places(result.mask, result.confidence_map)
+        regions = [] if result.confidence_map is None else find_suspicious_regions(result.mask, result.confidence_map)
         with atomic_path(options.report) as temporary:
-            report = _report(options.input, ct, result, places, outputs)
+            report = _report(options.input, ct, result, regions, outputs)
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for warning in result.warnings:
         print(f"note: {warning}", file=sys.stderr)
@@ -149,9 +150,9 @@ def _segment(options: argparse.Namespace) -> int:
 
 def _write_mask(result: Result, ct: sitk.Image, options: argparse.Namespace) -> bool:
     """Write the mask by its ending; False when there is nothing to write."""
-    from TernarySegmentLib.imaging.dicomseg import DICOM_SUFFIX, write_dicom_seg
-    from TernarySegmentLib.imaging.reading import SERIES_UID
-    from TernarySegmentLib.imaging.writing import write_mask
+    from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, write_dicom_seg
+    from TernarySegmentLib.imaging.files.reading import SERIES_UID
+    from TernarySegmentLib.imaging.files.writing import write_mask
 
     if options.output.suffix.lower() != DICOM_SUFFIX:
         write_mask(result.mask, options.output, provenance=result.model)
@@ -167,9 +168,9 @@ def _write_for_people(result: Result, ct: sitk.Image, options: argparse.Namespac
     """Write the surface and the page of a mask that is not empty; returns what was written."""
     from datetime import datetime
 
-    from TernarySegmentLib.imaging.report import Facts, write_report
-    from TernarySegmentLib.imaging.surface import closed_surface, write_surface
-    from TernarySegmentLib.review.confidence import in_words
+    from TernarySegmentLib.imaging.report.one_page_report import Facts, write_report
+    from TernarySegmentLib.imaging.report.surface import closed_surface, write_surface
+    from TernarySegmentLib.review.confidence import format_confidence
 
     outputs = {}
     if options.surface:
@@ -177,8 +178,8 @@ def _write_for_people(result: Result, ct: sitk.Image, options: argparse.Namespac
         outputs["surface"] = str(options.surface)
     if options.page:
         facts = Facts(
-            in_words(result.confidence), result.model.get("sha256", ""), datetime.now(), sum(result.seconds.values()),
-            case=options.case, notes=result.warnings,
+            format_confidence(result.confidence), result.model.get("sha256", ""), datetime.now(),
+            sum(result.seconds.values()), case=options.case, notes=result.warnings,
         )  # fmt: skip
         write_report(ct, result.mask, facts, options.page)
         outputs["page"] = str(options.page)
@@ -224,7 +225,7 @@ def _model_info(options: argparse.Namespace) -> int:
 
 
 def _phantom(options: argparse.Namespace) -> int:
-    from TernarySegmentLib.imaging.writing import IMAGE_SUFFIXES, check_suffix, write_image
+    from TernarySegmentLib.imaging.files.writing import IMAGE_SUFFIXES, check_suffix, write_image
     from TernarySegmentLib.phantom import make_phantom
 
     for path in filter(None, (options.output, options.labels)):
@@ -253,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
         help=".seg.nrrd (for Slicer), .nii.gz, .nrrd, .mha, .dcm (DICOM segmentation of a DICOM folder)",
     )  # fmt: skip
     segment.add_argument(
-        "--report", type=Path, metavar="JSON", help="write volume, HU, extent, doubtful places, times and model"
+        "--report", type=Path, metavar="JSON", help="write volume, HU, extent, suspicious regions, times and model"
     )
     segment.add_argument(
         "--confidence",
@@ -286,11 +287,22 @@ def _parser() -> argparse.ArgumentParser:
     info.set_defaults(command=_model_info)
 
     bench = commands.add_parser("bench", help="measure this engine against others on this computer")
-    from TernarySegmentLib.bench import command  # standard library only, until it runs
+    if importlib.util.find_spec("TernarySegmentLib.bench") is None:
+        bench.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+        bench.set_defaults(command=_no_bench)
+    else:
+        from TernarySegmentLib.bench import command  # standard library only, until it runs
 
-    command.arguments_of(bench)
-    bench.set_defaults(command=command.run)
+        command.arguments_of(bench)
+        bench.set_defaults(command=command.run)
     return parser
+
+
+def _no_bench(options: argparse.Namespace) -> int:
+    raise TernarySegmentError(
+        "The benchmark is not part of the installation in 3D Slicer; "
+        "install the Python package from the source code and run it there."
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

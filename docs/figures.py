@@ -185,7 +185,7 @@ def architecture(folder: Path) -> None:
     _box(axes, 0.2, 3.5, 2.8, 0.7, "slicer_ui\npanel, nodes, threads (qt, vtk)", orange)
     _box(axes, 3.6, 3.5, 2.4, 0.7, "cli\ncommand line", blue)
     _box(axes, 6.9, 3.5, 2.9, 0.7, "training\ntrain, evaluate, export (torch)", green)
-    _box(axes, 1.3, 2.6, 3.8, 0.55, "review: doubtful places, corrections", blue)
+    _box(axes, 1.3, 2.6, 3.8, 0.55, "review: suspicious regions, corrections", blue)
     _box(axes, 1.3, 1.75, 3.8, 0.55, "pipeline: segment(), a generator", blue)
     _box(axes, 1.3, 0.9, 3.8, 0.55, "imaging: reading, grids, writing (SimpleITK)", blue)
     _box(axes, 1.3, 0.05, 3.8, 0.55, "engine: bit planes, kernels (numpy, numba)", blue)

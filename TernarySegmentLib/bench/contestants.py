@@ -85,7 +85,7 @@ class Torch:
     def __init__(self, stage: Stage, levels: np.ndarray, threads: int, half: bool) -> None:
         import torch
 
-        from TernarySegmentLib.training.onnx import sibling
+        from TernarySegmentLib.bench.onnx_export import sibling
 
         torch.set_num_threads(threads)
         self.stage, self.threads = stage, threads
@@ -155,7 +155,7 @@ class OnnxRuntime:
     """The exported sibling in ONNX Runtime."""
 
     def __init__(self, stage: Stage, levels: np.ndarray, threads: int, int8: bool) -> None:
-        from TernarySegmentLib.training.onnx import to_onnx
+        from TernarySegmentLib.bench.onnx_export import to_onnx
 
         self.content = to_onnx(stage, levels.shape, "int8" if int8 else "float").SerializeToString()
         self.threads, self.names = threads, [layer.name for layer in stage.graph.layers]
@@ -198,7 +198,7 @@ class OpenVino:
     def __init__(self, stage: Stage, levels: np.ndarray, threads: int, int8: bool) -> None:
         import openvino
 
-        from TernarySegmentLib.training.onnx import to_onnx
+        from TernarySegmentLib.bench.onnx_export import to_onnx
 
         content = to_onnx(stage, levels.shape, "int8" if int8 else "float").SerializeToString()
         self.names = [layer.name for layer in stage.graph.layers]

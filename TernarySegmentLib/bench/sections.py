@@ -223,7 +223,7 @@ def whole_run(ct: str, threads: int, model: str | None = None) -> Data:
 
     from TernarySegmentLib import pipeline
     from TernarySegmentLib.engine.network import load_kernels_meanwhile
-    from TernarySegmentLib.imaging import reading, writing
+    from TernarySegmentLib.imaging.files import reading, writing
 
     watch = _Stopwatch()
     loading = load_kernels_meanwhile()

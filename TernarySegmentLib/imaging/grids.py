@@ -57,7 +57,7 @@ def positions(image: sitk.Image, indices: np.ndarray) -> np.ndarray:
     return indices[:, ::-1] @ voxel_steps(image).T + image.GetOrigin()
 
 
-def turned_front_to_back(image: sitk.Image) -> sitk.Image:
+def flip_anterior_posterior(image: sitk.Image) -> sitk.Image:
     """The same voxels with the patient's front and back exchanged: y becomes -y in position and direction."""
     turned = sitk.Image(image)
     turned.SetOrigin([sign * v for sign, v in zip((1, -1, 1), image.GetOrigin(), strict=True)])
@@ -65,8 +65,8 @@ def turned_front_to_back(image: sitk.Image) -> sitk.Image:
     return turned
 
 
-def turned_box(box: Box) -> Box:
-    """The same part of the patient after :func:`turned_front_to_back`."""
+def flip_box(box: Box) -> Box:
+    """The same part of the patient after :func:`flip_anterior_posterior`."""
     (left, front, foot), (right, back, head) = box
     return (left, -back, foot), (right, -front, head)
 

@@ -1,1 +1,1 @@
-"""Checking and correcting a mask: doubtful places, seeds, one region again, what changed. Runs without Slicer."""
+"""Checking and correcting a mask: suspicious regions, seeds, one region again, what changed. Runs without Slicer."""

@@ -11,7 +11,7 @@ WORDS = (
 """From which confidence what is to be done."""
 
 
-def in_words(value: float) -> str:
+def format_confidence(value: float) -> str:
     """One plain sentence on :attr:`TernarySegmentLib.pipeline.Result.confidence`.
 
     Args:

@@ -1,9 +1,10 @@
-"""Python packages that Slicer may lack: whether they are here, and their installation after asking."""
+"""Python packages that Slicer may lack: numba, the optional accelerator, and others; installed after asking."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import platform
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import slicer
+from slicer.i18n import tr as _
 
 TITLE = "Pancreas Segmentation"
 
@@ -77,3 +79,55 @@ def _ask_and_install(requirement: str, question: str, pins: list[str]) -> bool:
         return False
     slicer.util.pip_install(" ".join(["--only-binary=:all:", requirement, *pins]))
     return True
+
+
+NUMBA = "numba>=0.61"
+"""Older ones know neither Python 3.12 nor NumPy 2 well."""
+NUMBA_MB = 60
+"""numba and llvmlite together."""
+
+
+def has_accelerator() -> bool:
+    """Whether numba can be imported."""
+    return installed("numba")
+
+
+def accelerator_available() -> bool:
+    """Whether there are wheels: macOS on Intel has none since numba 0.63."""
+    return not (platform.system() == "Darwin" and platform.machine() != "arm64")
+
+
+def backend() -> str:
+    """The kernels that the next run will use."""
+    return "numba" if has_accelerator() else "numpy"
+
+
+def accelerator_state(expected: str | None) -> str:
+    """A sentence about what computes.
+
+    Args:
+        expected: how long a run takes, in words; None when unknown.
+    """
+    time = f", {expected}" if expected else ""
+    if has_accelerator():
+        return _("Installed (numba {version}){time}.").format(version=version("numba"), time=time)
+    if not accelerator_available():
+        return _("NumPy computes{time}. There is no accelerator for Macs with Intel processors.").format(time=time)
+    return _("NumPy computes{time}. The accelerator, a download of {size} MB, is faster.").format(
+        time=time, size=NUMBA_MB
+    )
+
+
+def install_accelerator() -> str:
+    """Ask, then install. Blocks until pip is done. NumPy keeps its version.
+
+    Returns:
+        A sentence about how it went.
+    """
+    question = _("Install numba (about {size} MB) from the Python package index into Slicer?").format(size=NUMBA_MB)
+    why_not = install(NUMBA, question, keep=["numpy"])
+    if why_not:
+        return _("The accelerator was not installed ({reason}); the module works without it.").format(reason=why_not)
+    if why_not is not None or not has_accelerator():
+        return _("The accelerator was not installed; the module works without it.")
+    return _("The accelerator is installed; the next run prepares it once, which takes up to a minute.")

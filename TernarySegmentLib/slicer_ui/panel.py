@@ -11,22 +11,20 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from TernarySegmentLib.pipeline import Result
-from TernarySegmentLib.review.places import Place, find_places
-from TernarySegmentLib.slicer_ui import accelerator, checklist, statistics
-from TernarySegmentLib.slicer_ui.background import Background, once
-from TernarySegmentLib.slicer_ui.correct import CorrectSection, hu_range
-from TernarySegmentLib.slicer_ui.handing import HandOnSection
-from TernarySegmentLib.slicer_ui.inspection import Inspection
-from TernarySegmentLib.slicer_ui.job import LongJob
-from TernarySegmentLib.slicer_ui.overlay import put_confidence
-from TernarySegmentLib.slicer_ui.parts import Part, part_of
-from TernarySegmentLib.slicer_ui.region import make_region
-from TernarySegmentLib.slicer_ui.result import ResultSection
-from TernarySegmentLib.slicer_ui.review import ReviewSection, Shortcuts
-from TernarySegmentLib.slicer_ui.run import Run
-from TernarySegmentLib.slicer_ui.segmentation import edited, volume_of
+from TernarySegmentLib.review.suspicious_regions import SuspiciousRegion, find_suspicious_regions
+from TernarySegmentLib.slicer_ui import packages
+from TernarySegmentLib.slicer_ui.mrml import checklist, statistics
+from TernarySegmentLib.slicer_ui.mrml.labelmaps import CroppedLabelmap, crop_labelmap
+from TernarySegmentLib.slicer_ui.mrml.overlay import put_confidence
+from TernarySegmentLib.slicer_ui.mrml.roi import make_region
+from TernarySegmentLib.slicer_ui.mrml.segmentation import edited, volume_of
+from TernarySegmentLib.slicer_ui.sections.correct import CorrectSection, hu_range
+from TernarySegmentLib.slicer_ui.sections.export import ExportSection
+from TernarySegmentLib.slicer_ui.sections.input import Inspection, Run
+from TernarySegmentLib.slicer_ui.sections.result import ResultSection
+from TernarySegmentLib.slicer_ui.sections.review import ReviewSection, Shortcuts
 from TernarySegmentLib.slicer_ui.status import Status
-from TernarySegmentLib.slicer_ui.timing import in_words
+from TernarySegmentLib.slicer_ui.tasks import Background, LongJob, format_duration, once
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,12 @@ class Findings:
     """What the review needs of a result, made in the background.
 
     Attributes:
-        places: worth a look.
+        regions: worth a look.
         confidence: the confidence map.
     """
 
-    places: list[Place]
-    confidence: Part
+    regions: list[SuspiciousRegion]
+    confidence: CroppedLabelmap
 
 
 class Panel(VTKObservationMixin):
@@ -65,7 +63,7 @@ class Panel(VTKObservationMixin):
         self.result = ResultSection(ui)
         self.review = ReviewSection(ui, self._turned)
         self.correct = CorrectSection(ui, logic, self.background, self.job, self.status, self._on_edited)
-        self.handon = HandOnSection(ui, self.background, self.status)
+        self.handon = ExportSection(ui, self.background, self.status)
         self._shortcuts = Shortcuts(ui, self.review)
         self._connect()
 
@@ -82,7 +80,7 @@ class Panel(VTKObservationMixin):
         ):
             button.connect("clicked()", action)
         ui.modelPathEdit.connect("currentPathChanged(QString)", self.choose_model)
-        for section in (ui.resultButton, ui.reviewButton, ui.correctButton, ui.handOnButton):
+        for section in (ui.resultButton, ui.reviewButton, ui.correctButton, ui.exportButton):
             section.connect("contentsCollapsed(bool)", self._on_collapsed)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
@@ -113,7 +111,7 @@ class Panel(VTKObservationMixin):
     def release(self) -> None:
         """Let go of the parameters, and stop what runs."""
         self.job.cancel()
-        self.background.drop("places")
+        self.background.drop("regions")
         self._inspection.look_at(None)
         self.run.revert = None
         if self.parameters is not None:
@@ -167,14 +165,14 @@ class Panel(VTKObservationMixin):
             self._show_volume()
         why_not = self._why_not()
         expected = self.run.expected_s
-        time_text = _("takes {time} on this computer").format(time=in_words(expected)) if expected else ""
+        time_text = _("takes {time} on this computer").format(time=format_duration(expected)) if expected else ""
         ui.segmentButton.enabled = not why_not
         ui.segmentButton.toolTip = why_not or " – ".join(filter(None, (_("Find and outline the pancreas"), time_text)))
         self.job.update()
         ui.undoButton.enabled = self.run.revert is not None and not self.job.running
         ui.regionButton.setVisible(self.run.offer_region)
-        ui.acceleratorLabel.text = accelerator.state(in_words(expected) if expected else None)
-        ui.acceleratorButton.setVisible(accelerator.available() and not accelerator.installed())
+        ui.acceleratorLabel.text = packages.accelerator_state(format_duration(expected) if expected else None)
+        ui.acceleratorButton.setVisible(packages.accelerator_available() and not packages.has_accelerator())
         ui.acceleratorButton.enabled = not self.job.running
         if parameters is not None and ui.modelPathEdit.currentPath != parameters.model:
             ui.modelPathEdit.currentPath = parameters.model
@@ -188,8 +186,8 @@ class Panel(VTKObservationMixin):
             for section in (ui.resultButton, ui.reviewButton):
                 section.collapsed = node is None
             if node is None:
-                ui.correctButton.collapsed = ui.handOnButton.collapsed = True
-        for section in (ui.resultButton, ui.reviewButton, ui.correctButton, ui.handOnButton):
+                ui.correctButton.collapsed = ui.exportButton.collapsed = True
+        for section in (ui.resultButton, ui.reviewButton, ui.correctButton, ui.exportButton):
             section.enabled = node is not None
         self.result.show(node)
         if parameters is not None:
@@ -215,7 +213,7 @@ class Panel(VTKObservationMixin):
         expected = self.run.expected_s
         if inspection.ready and not self.job.running:
             self.status.show(
-                _("Takes {time} on this computer.").format(time=in_words(expected))
+                _("Takes {time} on this computer.").format(time=format_duration(expected))
                 if expected
                 else _("The first run on this computer; later ones tell beforehand how long they take.")
             )
@@ -237,7 +235,7 @@ class Panel(VTKObservationMixin):
         question = _("Undo takes the last run back, and with it the corrections you made since.")
         if edited(node) and not slicer.util.confirmOkCancelDisplay(question):
             return
-        self.background.drop("places")
+        self.background.drop("regions")
         self.run.undo()
         if self.parameters is not None and self.parameters.result is not None:
             self.correct.reset()
@@ -257,16 +255,17 @@ class Panel(VTKObservationMixin):
         if confidence is None:
             return
         search = once(
-            "Looking for doubtful places", lambda: Findings(find_places(mask, confidence), part_of(confidence))
+            "Looking for suspicious regions",
+            lambda: Findings(find_suspicious_regions(mask, confidence), crop_labelmap(confidence)),
         )
-        self.background.run("places", search, lambda found: self._take_findings(found, node_id), self.status.fail)
+        self.background.run("regions", search, lambda found: self._take_findings(found, node_id), self.status.fail)
 
     def _take_findings(self, findings: Findings, node_id: str) -> None:
         node = slicer.mrmlScene.GetNodeByID(node_id)
         volume = volume_of(node)
         if volume is not None:
             put_confidence(node, volume, findings.confidence)
-            checklist.keep(checklist.entries_of(findings.places), node)
+            checklist.keep(checklist.entries_of(findings.regions), node)
             self.update()
 
     # -- what else can be pressed
@@ -300,7 +299,7 @@ class Panel(VTKObservationMixin):
 
     def install_accelerator(self) -> None:
         """Ask for consent and install numba."""
-        self.status.say(accelerator.install())
+        self.status.say(packages.install_accelerator())
         self.update()
 
 

@@ -111,7 +111,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _curves(options: argparse.Namespace) -> None:
-    from TernarySegmentLib.training.curves import draw
+    from TernarySegmentLib.training.experiments.curves import draw
 
     figure = draw(options.run)
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -121,9 +121,9 @@ def _curves(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
-    from TernarySegmentLib.training.evaluate import evaluate, evaluate_sparse, evaluate_twin, told
+    from TernarySegmentLib.training.evaluate import evaluate, evaluate_sparse, summary_lines
+    from TernarySegmentLib.training.experiments.float_reference import FloatReference, evaluate_float_reference
     from TernarySegmentLib.training.folds import split
-    from TernarySegmentLib.training.twin import Twin
 
     settings = Options(options.backend, model=options.model or DEFAULT_MODEL)
     report = None
@@ -133,17 +133,19 @@ def _evaluate(options: argparse.Namespace) -> None:
         report = Report(options.report)
     if options.sparse:
         ct, mask = options.sparse
-        for line in told([evaluate_sparse(ct, mask, settings)], report):
+        for line in summary_lines([evaluate_sparse(ct, mask, settings)], report):
             print(line, flush=True)
     if options.source or not options.sparse:
         scans = _scans(options, options.source or DEFAULT_SOURCE, mirrored=not options.source)
         training, validation = split([scan.name for scan in scans], options.fold)
         chosen = validation if options.split == "validation" else training
         scans = [scan for scan in scans if scan.name in chosen]
-        for line in told(evaluate(scans, settings), report):
+        for line in summary_lines(evaluate(scans, settings), report):
             print(line, flush=True)
-        if options.twin:
-            for line in told(evaluate_twin(scans, Twin.load(*options.twin), settings)):
+        if options.float_reference:
+            for line in summary_lines(
+                evaluate_float_reference(scans, FloatReference.load(*options.float_reference), settings)
+            ):
                 print(line, flush=True)
     if report:
         report.write(load_model(settings.model))
@@ -164,7 +166,7 @@ def _calibrate(options: argparse.Namespace) -> None:
 
     from TernarySegmentLib.engine import modelfile
     from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options
-    from TernarySegmentLib.training.calibration import fitted, joined, voxels_of
+    from TernarySegmentLib.training.calibrate import fitted, joined, voxels_of
 
     path = options.model or DEFAULT_MODEL
     parts = [voxels_of(scan, Options(options.backend, model=path)) for scan in _judges(options)]
@@ -176,9 +178,9 @@ def _calibrate(options: argparse.Namespace) -> None:
 
 def _review(options: argparse.Namespace) -> None:
     from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
-    from TernarySegmentLib.training.calibration import Calibration, voxels_of
-    from TernarySegmentLib.training.review import Reviewed, review
-    from TernarySegmentLib.training.reviewpage import page, write_page
+    from TernarySegmentLib.training.calibrate import Calibration, voxels_of
+    from TernarySegmentLib.training.experiments.review import Reviewed, review
+    from TernarySegmentLib.training.experiments.review_page import page, write_page
 
     settings = Options(options.backend, model=options.model or DEFAULT_MODEL)
     scans, model = _judges(options), load_model(settings.model)
@@ -202,8 +204,8 @@ def _review(options: argparse.Namespace) -> None:
 def _ablation(options: argparse.Namespace) -> None:
     import torch
 
-    from TernarySegmentLib.training.ablation import BUDGET, ablation
     from TernarySegmentLib.training.data import divided, load_cases
+    from TernarySegmentLib.training.experiments.ablation import BUDGET, ablation
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -338,14 +340,18 @@ def _parser() -> argparse.ArgumentParser:
         "--report", type=Path, metavar="FOLDER", help="write report.json, report.md and pictures there"
     )
     evaluate.add_argument(
-        "--twin", type=Path, nargs=2, metavar=("RUN", "DATA"), help="judge a run's network in full precision beside it"
+        "--float-reference",
+        type=Path,
+        nargs=2,
+        metavar=("RUN", "DATA"),
+        help="judge a run's network in full precision beside it",
     )
     evaluate.add_argument("--model", type=Path, help="default: the model shipped")
     evaluate.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")
     evaluate.set_defaults(run_command=_evaluate)
 
     calibrate = commands.add_parser("calibrate", help="fit what the confidence is computed with; rewrites the file")
-    review = commands.add_parser("review", help="what doubtful places, seeds and confidence are worth")
+    review = commands.add_parser("review", help="what suspicious regions, seeds and confidence are worth")
     for command in (calibrate, review):
         command.add_argument(
             "--source", type=Path, help=f"folder of labelled scans, native grid (default {DEFAULT_SOURCE}, mirrored)"

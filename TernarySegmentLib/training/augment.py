@@ -109,7 +109,7 @@ def vary_intensity(hu: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def to_levels(hu: Tensor) -> Tensor:
-    """The torch twin of :func:`TernarySegmentLib.engine.levels.hu_to_levels`, as float32."""
+    """The torch counterpart of :func:`TernarySegmentLib.engine.levels.hu_to_levels`, as float32."""
     low, high = WINDOW
     return ((hu.clamp(low, high) - (low + high) / 2) * (2 * LIMIT / (high - low))).round()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.reading import read_ct
+from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.pipeline import Options, run, segment
 from TernarySegmentLib.training.metrics import Agreement, compare, mean_dice
 from TernarySegmentLib.training.settings import PANCREAS
 from TernarySegmentLib.training.sources import Scan
-from TernarySegmentLib.training.twin import Twin
 
 if TYPE_CHECKING:
     from TernarySegmentLib.training.report import Report
@@ -48,13 +46,13 @@ class Score:
         name = f"{self.name} (annotated slices only)" if self.sparse else self.name
         if self.agreement is None:
             return f"{name}: {self.failure}"
-        told = [f"Dice {self.agreement.dice:.3f}"]
+        parts = [f"Dice {self.agreement.dice:.3f}"]
         if self.agreement.surface_dice is not None:
-            told.append(f"surface Dice {self.agreement.surface_dice:.3f}")
+            parts.append(f"surface Dice {self.agreement.surface_dice:.3f}")
         if self.agreement.hausdorff_mm is not None:
-            told.append(f"Hausdorff 95 % {self.agreement.hausdorff_mm:.1f} mm")
-        told.append(f"{self.agreement.volume_ml:.1f} mL (expert {self.agreement.expert_ml:.1f} mL)")
-        return f"{name}: {', '.join(told)}, {self.seconds:.1f} s"
+            parts.append(f"Hausdorff 95 % {self.agreement.hausdorff_mm:.1f} mm")
+        parts.append(f"{self.agreement.volume_ml:.1f} mL (expert {self.agreement.expert_ml:.1f} mL)")
+        return f"{name}: {', '.join(parts)}, {self.seconds:.1f} s"
 
 
 def failure_of(agreement: Agreement) -> str:
@@ -115,26 +113,13 @@ def evaluate(scans: list[Scan], options: Options) -> Iterator[Compared]:
         yield compare_case(scan.name, ct, labels == PANCREAS, options)
 
 
-def evaluate_twin(scans: list[Scan], twin: Twin, options: Options) -> Iterator[Compared]:
-    """Score the same scans as a torch network in the place of the fine one sees them."""
-    for scan in scans:
-        ct, labels = scan.read()
-        name, expert, started = f"{scan.name} by the twin", labels == PANCREAS, time.monotonic()
-        try:
-            mask = twin.segment(ct, options)
-        except InputError as error:
-            yield Compared(Score(name, None, 0.0, str(error)), ct, expert, None)
-        else:
-            yield judge(name, ct, expert, mask, time.monotonic() - started)
-
-
 def evaluate_sparse(ct_path: Path, mask_path: Path, options: Options) -> Compared:
     """Slice-wise score of one sparsely annotated scan, such as NIH Pancreas-CT slices with an expert's outline."""
     name = ct_path.parent.name or ct_path.name
     return compare_case(name, read_ct(ct_path), sitk.ReadImage(str(mask_path)), options, sparse=True)
 
 
-def told(cases: Iterable[Compared], report: Report | None = None) -> Iterator[str]:
+def summary_lines(cases: Iterable[Compared], report: Report | None = None) -> Iterator[str]:
     """Lines worth printing: each case as it is scored, then the mean of the whole ones and what failed.
 
     Args:

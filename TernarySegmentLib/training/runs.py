@@ -11,9 +11,9 @@ import torch
 
 from TernarySegmentLib.engine.graph import unet
 from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.training.batchnorm import FINAL_BATCHES, reestimate_batch_norms
 from TernarySegmentLib.training.data import Case, PatchSampler
 from TernarySegmentLib.training.network import SegmentationNetwork, TernaryNetwork
-from TernarySegmentLib.training.norms import FINAL_BATCHES, reestimate_norms
 from TernarySegmentLib.training.settings import LABELS, SETTINGS_FILE, Settings
 from TernarySegmentLib.training.slices import SliceNetwork
 
@@ -99,7 +99,7 @@ def load_averaged(run: Path, cases: list[Case], device: torch.device) -> Average
     network = build(settings).to(device)
     state = read_checkpoint(run, device)
     network.load_state_dict(state["average"])
-    reestimate_norms(network, PatchSampler(cases, settings), FINAL_BATCHES)
+    reestimate_batch_norms(network, PatchSampler(cases, settings), FINAL_BATCHES)
     return Averaged(network.requires_grad_(False), settings, state["step"])
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import turned_front_to_back
-from TernarySegmentLib.imaging.reading import read_ct
+from TernarySegmentLib.imaging.files.reading import read_ct
+from TernarySegmentLib.imaging.grids import flip_anterior_posterior
 from TernarySegmentLib.training.settings import LABELS, PANCREAS
 
 CASE = "{case}"
@@ -92,7 +92,7 @@ def _read_pair(
 ) -> tuple[sitk.Image, sitk.Image]:
     ct = read_ct(image)
     translated = translate(_on_grid_of(ct, sitk.ReadImage(str(labels)), labels), values)
-    return (turned_front_to_back(ct), turned_front_to_back(translated)) if mirrored else (ct, translated)
+    return (flip_anterior_posterior(ct), flip_anterior_posterior(translated)) if mirrored else (ct, translated)
 
 
 def translate(labels: sitk.Image, values: Mapping[int, int] | None) -> sitk.Image:

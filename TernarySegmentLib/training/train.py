@@ -19,15 +19,15 @@ from tqdm import tqdm
 from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.training.augment import to_levels
+from TernarySegmentLib.training.batchnorm import batch_norms, reestimate_batch_norms
 from TernarySegmentLib.training.data import Batch, Case, PatchSampler
 from TernarySegmentLib.training.distil import distillation_loss, load_teacher
+from TernarySegmentLib.training.initialise import start_from, start_from_run
 from TernarySegmentLib.training.losses import label_weights, total_loss
 from TernarySegmentLib.training.metrics import overlap
 from TernarySegmentLib.training.network import SegmentationNetwork, TernaryNetwork
-from TernarySegmentLib.training.norms import norms, reestimate_norms
 from TernarySegmentLib.training.runs import CHECKPOINT, LOG, build, read_checkpoint, write_checkpoint
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
-from TernarySegmentLib.training.warmstart import start_from, start_from_run
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -176,14 +176,14 @@ class Trainer:
 
     def _freeze_norms(self) -> None:
         """From here on train exactly the function that inference computes."""
-        reestimate_norms(self.network, self.sampler)
+        reestimate_batch_norms(self.network, self.sampler)
         self.frozen = True
         self._start_training()
 
     def _start_training(self) -> None:
         self.network.train()
         if self.frozen:
-            for norm in norms(self.network):
+            for norm in batch_norms(self.network):
                 norm.eval()
 
     def _log(self, writer: SummaryWriter, values: dict[str, float]) -> None:
@@ -195,7 +195,7 @@ class Trainer:
     def averaged(self) -> SegmentationNetwork:
         """The averaged network with re-estimated batch-norm statistics, ready to evaluate or export."""
         network = copy.deepcopy(self.average)
-        reestimate_norms(network, self.sampler)
+        reestimate_batch_norms(network, self.sampler)
         return network
 
     def _evaluate(self) -> dict[str, float]:

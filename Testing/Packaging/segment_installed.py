@@ -23,8 +23,8 @@ def segment(host: Host, widget: object) -> None:
     """Press the button on the synthetic abdomen and look at what comes."""
     import slicer
 
+    from TernarySegmentLib.slicer_ui.mrml.segmentation import SEGMENT_ID
     from TernarySegmentLib.slicer_ui.sample import add_phantom
-    from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID
 
     ui = widget.ui  # type: ignore[attr-defined]
     volume = add_phantom()

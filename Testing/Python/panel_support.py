@@ -19,8 +19,8 @@ sys.path.insert(0, str(ROOT / "Testing" / "SlicerHost"))
 import slicer  # noqa: E402
 
 from TernarySegmentLib.slicer_ui import sample  # noqa: E402
-from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID  # noqa: E402
-from TernarySegmentLib.slicer_ui.volumes import matrix_of  # noqa: E402
+from TernarySegmentLib.slicer_ui.mrml.segmentation import SEGMENT_ID  # noqa: E402
+from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of  # noqa: E402
 
 PHANTOM = sample.NAME
 
@@ -90,7 +90,7 @@ def press_key(host, widget, key: str) -> None:
 
 
 def view_of(host, name: str = "Red"):
-    """The slice view of that name, laid out at 400 × 300 pixels and drawn once."""
+    """The slice view of that name, laid out at 400 × 300 pixels and snapshot once."""
     four_up = host.four_up()
     four_up.resize(802, 602)
     four_up.show()

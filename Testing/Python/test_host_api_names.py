@@ -14,7 +14,7 @@ if importlib.util.find_spec("slicer_core") is None or importlib.util.find_spec("
 sys.path.insert(0, str(ROOT / "Testing" / "SlicerHost"))
 
 FORM = ROOT / "Resources" / "UI" / "TernarySegment.ui"
-MODULE = [ROOT / "TernarySegment" / "TernarySegment.py", *sorted((ROOT / "TernarySegmentLib/slicer_ui").glob("*.py"))]
+MODULE = [ROOT / "TernarySegment" / "TernarySegment.py", *sorted((ROOT / "TernarySegmentLib/slicer_ui").rglob("*.py"))]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.checks import check_ct
-from TernarySegmentLib.imaging.reading import read_ct
+from TernarySegmentLib.imaging.files.reading import read_ct
 
 AIR, FAT, SOFT, LIVER, BONE = -1000, -110, 45, 110, 700
 

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from TernarySegmentLib.imaging.grids import Grid, bounds, grid_over, sample, to_grid, to_image, turned_front_to_back
+from TernarySegmentLib.imaging.grids import Grid, bounds, flip_anterior_posterior, grid_over, sample, to_grid, to_image
 
 RADIUS_MM = 20.0
 WORKING_MM = 2.0
@@ -154,7 +154,7 @@ def test_voxels_outside_the_grid_are_outside_the_mask():
 @pytest.mark.parametrize("direction", [np.eye(3), rotation((0.3, 0.2, 0.1))])
 def test_turning_front_to_back_mirrors_positions_and_keeps_voxels(direction):
     ball = ball_in(empty_image((1.0, 1.5, 2.0), direction, (5, 6, 7)))
-    turned = turned_front_to_back(ball)
+    turned = flip_anterior_posterior(ball)
     np.testing.assert_allclose(centroid(turned), centroid(ball) * (1, -1, 1), atol=1e-6)
     assert np.array_equal(sitk.GetArrayFromImage(turned), sitk.GetArrayFromImage(ball))
 

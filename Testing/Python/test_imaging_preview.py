@@ -7,9 +7,9 @@ import pytest
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import OutputError
-from TernarySegmentLib.imaging.preview import GAP, SLICES, WIDTH, draw_preview, write_preview
-from TernarySegmentLib.imaging.reading import read_ct
-from TernarySegmentLib.imaging.writing import COLOUR
+from TernarySegmentLib.imaging.files.reading import read_ct
+from TernarySegmentLib.imaging.files.writing import COLOUR
+from TernarySegmentLib.imaging.report.preview import GAP, SLICES, WIDTH, draw_preview, write_preview
 
 EXTENT = (240.0, 180.0, 150.0)
 SPACING = (1.5, 2.0, 5.0)

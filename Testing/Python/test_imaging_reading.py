@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.reading import read_ct
+from TernarySegmentLib.imaging.files.reading import read_ct
 
 OBLIQUE = np.array(sitk.VersorTransform([0.3, 0.5, 0.81], 0.4).GetMatrix())
 
@@ -98,7 +98,7 @@ def test_what_is_no_ct_volume_is_refused(tmp_path, make, reason):
 
 
 def test_a_segmentation_given_as_ct_is_refused(tmp_path):
-    from TernarySegmentLib.imaging.writing import write_mask
+    from TernarySegmentLib.imaging.files.writing import write_mask
 
     write_mask(ct_image() > 1200, tmp_path / "p.seg.nrrd")
     assert "is a segmentation, not a CT" in refusal(tmp_path / "p.seg.nrrd")

@@ -12,11 +12,11 @@ import SimpleITK as sitk
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.errors import InputError, OutputError
-from TernarySegmentLib.imaging import page
 from TernarySegmentLib.imaging.measure import measure
-from TernarySegmentLib.imaging.preview import AXIAL, CORONAL, SAGITTAL
-from TernarySegmentLib.imaging.rendering import BACKGROUND, draw_body
-from TernarySegmentLib.imaging.report import WARNING, Facts, draw_report, write_report
+from TernarySegmentLib.imaging.report import page
+from TernarySegmentLib.imaging.report.one_page_report import WARNING, Facts, draw_report, write_report
+from TernarySegmentLib.imaging.report.preview import AXIAL, CORONAL, SAGITTAL
+from TernarySegmentLib.imaging.report.rendering import BACKGROUND, draw_body
 from TernarySegmentLib.phantom import Label, make_phantom
 
 FACTS = Facts("The network is sure.", "0123456789abcdef", datetime(2026, 3, 4, 5, 6), 2.34, notes=("A note.",))

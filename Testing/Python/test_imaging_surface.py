@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import OutputError
-from TernarySegmentLib.imaging.surface import Surface, closed_surface, write_surface
+from TernarySegmentLib.imaging.report.surface import Surface, closed_surface, write_surface
 from TernarySegmentLib.phantom import Label, make_phantom
 
 OBLIQUE = np.array(sitk.VersorTransform([0.3, 0.5, 0.81], 0.4).GetMatrix())

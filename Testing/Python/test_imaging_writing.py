@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import OutputError
-from TernarySegmentLib.imaging.writing import COLOUR, SUFFIXES, TERMINOLOGY, atomic_path, check_suffix, write_mask
+from TernarySegmentLib.imaging.files.writing import COLOUR, SUFFIXES, TERMINOLOGY, atomic_path, check_suffix, write_mask
 
 OBLIQUE = np.array(sitk.VersorTransform([0.3, 0.5, 0.81], 0.4).GetMatrix())
 LEFT_HANDED = np.diag([1.0, -1.0, 1.0]).ravel()

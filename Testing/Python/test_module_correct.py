@@ -44,7 +44,7 @@ def tool(host, widget, name: str):
 
 def free_spot(node, volume) -> np.ndarray:
     """A point 25 mm in front of the middle of the mask, in the slice that is shown; RAS."""
-    from TernarySegmentLib.slicer_ui import statistics
+    from TernarySegmentLib.slicer_ui.mrml import statistics
 
     return np.add(statistics.kept(node).centre_ras, (0, 25, 0))
 
@@ -61,7 +61,7 @@ def changes(widget) -> dict[str, float]:
 
 def disc(volume, centre, radius_mm: float) -> np.ndarray:
     """Voxels of one axial slice whose centres are within a radius of a point."""
-    from TernarySegmentLib.slicer_ui.volumes import matrix_of
+    from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of
 
     shape = slicer.util.arrayFromVolume(volume).shape
     index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)[..., ::-1]
@@ -153,7 +153,7 @@ def test_region_is_segmented_again_merged_and_undone(host, corrected):
 
 
 def inside_box(volume, box) -> np.ndarray:
-    from TernarySegmentLib.slicer_ui.volumes import matrix_of
+    from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of
 
     shape = slicer.util.arrayFromVolume(volume).shape
     index = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), -1)[..., ::-1]
@@ -188,13 +188,13 @@ def test_points_clicked_inside_and_outside_move_the_border_and_can_be_taken_back
     seconds.append(click(middle))
     assert mask_of(node, volume)[voxel(volume, middle)] == 0
     print(f"the border followed {', '.join(f'{s:.2f}' for s in seconds)} s after each point")
-    host.click(ui.undoSeedButton)
+    host.click(ui.undoPointButton)
     settle(host, widget)
     assert np.array_equal(mask_of(node, volume), added)
-    host.click(ui.clearSeedsButton)
+    host.click(ui.clearPointsButton)
     settle(host, widget)
     assert np.array_equal(mask_of(node, volume), before)
-    assert not ui.clearSeedsButton.enabled
+    assert not ui.clearPointsButton.enabled
     host.click(ui.outsideButton)  # pressed again: clicks place no more points
     assert not ui.outsideButton.checked
     click(middle)
@@ -215,11 +215,11 @@ def seeding(host, widget, view):
 
 
 def settle(host, widget) -> None:
-    assert host.process_events(until=lambda: not widget.panel.background.busy("seeds"), timeout=20)
+    assert host.process_events(until=lambda: not widget.panel.background.busy("points"), timeout=20)
 
 
 def voxel(volume, ras) -> tuple[int, ...]:
-    from TernarySegmentLib.slicer_ui.volumes import matrix_of
+    from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of
 
     return tuple(int(v) for v in np.rint(np.linalg.inv(matrix_of(volume)) @ (*ras, 1))[2::-1])
 
@@ -234,7 +234,7 @@ def test_painting_after_points_keeps_both(host, corrected):
     assert not ui.insideButton.checked
     aside = np.add(spot, (30, 0, 0))
     drag(host, view, [pixel_of(view, aside), pixel_of(view, aside)])
-    assert not ui.undoSeedButton.enabled  # what the points did is part of the mask now
+    assert not ui.undoPointButton.enabled  # what the points did is part of the mask now
     host.click(ui.insideButton)
     assert not tool(host, widget, "Paint").isChecked()
     click(spot - (30, 0, 0))
@@ -283,8 +283,8 @@ def test_a_comparison_overtaken_by_a_stroke_does_not_call_the_mask_untouched(hos
     """The mark that a mask was corrected, which Undo asks about, stays while the next comparison is awaited."""
     import threading
 
-    from TernarySegmentLib.slicer_ui.background import Background
-    from TernarySegmentLib.slicer_ui.changes import ChangeWatch
+    from TernarySegmentLib.slicer_ui.sections.correct import ChangeWatch
+    from TernarySegmentLib.slicer_ui.tasks import Background
 
     widget, _, node = corrected
     correct, gate, told = widget.panel.correct, threading.Event(), []
@@ -293,9 +293,9 @@ def test_a_comparison_overtaken_by_a_stroke_does_not_call_the_mask_untouched(hos
 
     class Slow:
         @staticmethod
-        def part():
+        def labelmap():
             gate.wait(20)
-            return taken.part()
+            return taken.labelmap()
 
     def tell(changes, current):
         correct._tell(changes, current)
@@ -317,11 +317,11 @@ def test_other_segments_stay_as_they_are_and_edits_elsewhere_are_noticed(host, c
     widget, volume, node = corrected
     view, spot = view_of(host), free_spot(node, volume)
     other = node.GetSegmentation().AddEmptySegment("stomach", "stomach")
-    drawn = disc(volume, spot, 9.0).astype(np.uint8)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, node, other, volume)
+    snapshot = disc(volume, spot, 9.0).astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(snapshot, node, other, volume)
     host.click(tool(host, widget, "Paint"))
     drag(host, view, [pixel_of(view, spot), pixel_of(view, np.add(spot, (4, 0, 0)))])
-    assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, other, volume), drawn)
+    assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, other, volume), snapshot)
     assert mask_of(node, volume)[voxel(volume, spot)] == 1
 
 

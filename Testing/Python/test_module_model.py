@@ -9,7 +9,7 @@ from panel_support import finish, segment, segmentations, slicer
 
 from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.pipeline import load_model
-from TernarySegmentLib.slicer_ui import statistics
+from TernarySegmentLib.slicer_ui.mrml import statistics
 
 
 @pytest.fixture

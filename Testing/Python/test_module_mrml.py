@@ -15,10 +15,10 @@ if not hasattr(slicer, "vtkMRMLScene"):
 import vtk  # noqa: E402
 
 from TernarySegmentLib.errors import InputError  # noqa: E402
+from TernarySegmentLib.imaging.files.writing import COLOUR, TERMINOLOGY  # noqa: E402
 from TernarySegmentLib.imaging.measure import Measures  # noqa: E402
-from TernarySegmentLib.imaging.writing import COLOUR, TERMINOLOGY  # noqa: E402
 from TernarySegmentLib.pipeline import Result  # noqa: E402
-from TernarySegmentLib.slicer_ui import segmentation, statistics, volumes  # noqa: E402
+from TernarySegmentLib.slicer_ui.mrml import segmentation, statistics, volumes  # noqa: E402
 
 
 @pytest.fixture
@@ -237,16 +237,16 @@ def test_undo_of_a_second_run_brings_the_first_mask_back_and_leaves_others_alone
     mask, inside = mask_for(image)
     node, _ = segmentation.write_segment(volume, mask)
     other = node.GetSegmentation().AddEmptySegment("liver", "liver")
-    drawn = np.zeros_like(inside)
-    drawn[6:16, 12:30, 10:30] = 1  # overlaps the pancreas
-    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, node, other, volume)
+    snapshot = np.zeros_like(inside)
+    snapshot[6:16, 12:30, 10:30] = 1  # overlaps the pancreas
+    slicer.util.updateSegmentBinaryLabelmapFromArray(snapshot, node, other, volume)
     first = voxels(node, volume).copy()
     second = sitk.GetImageFromArray(np.roll(inside, 4, axis=0))
     _, revert = segmentation.write_segment(volume, second, node)
     assert np.array_equal(voxels(node, volume), np.roll(inside, 4, axis=0))
     revert()
     assert np.array_equal(voxels(node, volume), first)
-    assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, other, volume), drawn)
+    assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, other, volume), snapshot)
 
 
 def test_undo_of_a_run_on_another_volume_brings_the_first_volume_back_too(scene):

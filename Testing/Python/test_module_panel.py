@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from panel_support import PHANTOM, ROOT, finish, mask_of, segment, segmentations, slicer
 
-from TernarySegmentLib.slicer_ui.segmentation import SEGMENT_ID
-from TernarySegmentLib.slicer_ui.volumes import matrix_of, to_numpy
+from TernarySegmentLib.slicer_ui.mrml.segmentation import SEGMENT_ID
+from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of, to_numpy
 
 
 def test_empty_scene_disables_the_button_and_says_why(host, widget):
@@ -368,15 +368,15 @@ def test_edited_segment_is_told_apart_from_its_numbers(host, ready):
 
 @pytest.mark.parametrize("packaging", [True, False], ids=["5.12", "5.10"])
 def test_accelerator_is_installed_after_consent_with_numpy_pinned(host, ready, monkeypatch, packaging):
-    from TernarySegmentLib.slicer_ui import accelerator
+    from TernarySegmentLib.slicer_ui import packages
 
     widget, _ = ready
-    monkeypatch.setattr(accelerator, "installed", lambda: False)  # numba is here already,
-    monkeypatch.setattr(accelerator, "REQUIREMENT", "numba>=999")  # and satisfies what is asked for
+    monkeypatch.setattr(packages, "has_accelerator", lambda: False)  # numba is here already,
+    monkeypatch.setattr(packages, "NUMBA", "numba>=999")  # and satisfies what is asked for
     host.set_packaging(packaging)
     try:
         widget.panel.update()
-        assert f"{accelerator.DOWNLOAD_MB} MB" in widget.ui.acceleratorLabel.text
+        assert f"{packages.NUMBA_MB} MB" in widget.ui.acceleratorLabel.text
         widget.panel.install_accelerator()
         assert "numba>=999" in str(host.pip_calls)
         host.pip_calls.clear()

@@ -1,4 +1,4 @@
-"""Review in the test host: the list of doubtful places, keys, colours over the slices, and what a saved scene keeps."""
+"""Review in the test host: the list of suspicious regions, keys, colours over the slices, what a saved scene keeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from panel_support import press_key, segment, slicer, view_of
 
 @pytest.fixture
 def reviewed(host, ready):
-    """The phantom segmented and searched for doubtful places."""
+    """The phantom segmented and searched for suspicious regions."""
     widget, volume = ready
     node = segment(host, widget)
     assert host.process_events(until=lambda: len(widget.panel.review.entries) > 0, timeout=30)
@@ -46,7 +46,7 @@ def test_sections_are_closed_until_there_is_a_result(host, ready):
 
 def test_places_are_listed_with_number_what_and_why_most_doubtful_first(host, reviewed):
     widget, _, _ = reviewed
-    table, entries = widget.ui.placesTable, widget.panel.review.entries
+    table, entries = widget.ui.regionsTable, widget.panel.review.entries
     assert table.rowCount == len(entries) <= 12
     assert [entry.doubt for entry in entries] == sorted((entry.doubt for entry in entries), reverse=True)
     for row, entry in enumerate(entries):
@@ -59,7 +59,7 @@ def test_places_lie_on_the_pancreas_or_beside_it(host, reviewed):
     widget, volume, node = reviewed
     from panel_support import mask_of
 
-    from TernarySegmentLib.slicer_ui.volumes import matrix_of
+    from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of
 
     mask = np.argwhere(mask_of(node, volume))[:, ::-1]
     points = mask @ matrix_of(volume)[:3, :3].T + matrix_of(volume)[:3, 3]
@@ -75,7 +75,7 @@ def test_keys_n_and_p_bring_every_view_to_the_next_and_the_previous_place(host, 
     widget, _, _ = reviewed
     entries = widget.panel.review.entries
     view_of(host)
-    picture(host)  # the 3D view makes its camera when it is first drawn
+    picture(host)  # the 3D view makes its camera when it is first snapshot
     for key, index in (("N", 0), ("N", 1), ("N", 2), ("P", 1), ("P", 0), ("P", len(entries) - 1), ("N", 0)):
         press_key(host, widget, key)
         assert np.allclose(shown_point(), entries[index].position_ras, atol=3.1), (key, index)
@@ -93,7 +93,7 @@ def test_buttons_and_rows_go_to_places_as_the_keys_do(host, reviewed):
     assert np.allclose(shown_point(), entries[1].position_ras, atol=3.1)
     host.click(widget.ui.previousButton)
     assert np.allclose(shown_point(), entries[0].position_ras, atol=3.1)
-    click_cell(host, widget.ui.placesTable, 2, 1)
+    click_cell(host, widget.ui.regionsTable, 2, 1)
     assert np.allclose(shown_point(), entries[2].position_ras, atol=3.1)
 
 
@@ -123,7 +123,7 @@ def test_c_marks_and_goes_on_until_all_are_checked_and_takes_back(host, reviewed
 
 def test_tick_in_the_table_marks_as_checked_too(host, reviewed):
     widget, _, _ = reviewed
-    table = widget.ui.placesTable
+    table = widget.ui.regionsTable
     target = host.panel_of(table)
     rect = target.visualItemRect(target.item(1, 3))
     click_cell(host, table, 1, 3, (10, rect.height() // 2))
@@ -182,9 +182,9 @@ def test_confidence_map_has_the_scan_s_voxels_and_is_sure_inside_the_mask(host, 
     _, volume, node = reviewed
     from panel_support import mask_of
 
-    from TernarySegmentLib.slicer_ui.overlay import confidence_part
+    from TernarySegmentLib.slicer_ui.mrml.overlay import crop_confidence
 
-    part = confidence_part(node.GetNodeReference("TernarySegment.Confidence"), volume)
+    part = crop_confidence(node.GetNodeReference("TernarySegment.Confidence"), volume)
     whole = np.zeros(slicer.util.arrayFromVolume(volume).shape, np.uint8)
     i, j, k = part.start
     depth, rows, columns = part.voxels.shape
@@ -195,10 +195,10 @@ def test_confidence_map_has_the_scan_s_voxels_and_is_sure_inside_the_mask(host, 
 
 
 def test_confidence_is_told_in_plain_words(host, reviewed):
-    from TernarySegmentLib.review.confidence import in_words
+    from TernarySegmentLib.review.confidence import format_confidence
 
     widget, _, _ = reviewed
-    assert widget.ui.confidenceLabel.text == in_words(widget.panel.result.report.confidence)
+    assert widget.ui.confidenceLabel.text == format_confidence(widget.panel.result.report.confidence)
     assert len(widget.ui.confidenceLabel.text.split()) > 5
 
 
@@ -217,7 +217,7 @@ def test_saved_scene_brings_list_checks_confidence_and_automatic_mask_back(host,
     host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20)
     assert widget.panel.review.entries == entries
     assert widget.ui.checkedLabel.text == said
-    assert widget.ui.placesTable.rowCount == len(entries)
+    assert widget.ui.regionsTable.rowCount == len(entries)
     assert widget.panel.parameters.result.GetNodeReference("TernarySegment.Confidence").GetImageData() is not None
 
 
@@ -237,7 +237,7 @@ def test_undo_of_a_second_run_brings_the_first_list_with_its_checks_back(host, r
     widget.panel.parameters.output = node
     widget.panel.parameters.smoothing = 3.0
     segment(host, widget)
-    assert host.process_events(until=lambda: not widget.panel.background.busy("places"), timeout=30)
+    assert host.process_events(until=lambda: not widget.panel.background.busy("regions"), timeout=30)
     assert widget.panel.review.entries != first
     host.click(widget.ui.undoButton)
     assert widget.panel.review.entries == first

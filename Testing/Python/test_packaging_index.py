@@ -186,5 +186,5 @@ def test_the_program_opens_no_network_connection():
 
 
 def test_torch_is_never_installed_from_slicer():
-    for path in (ROOT / "TernarySegmentLib" / "slicer_ui").glob("*.py"):
+    for path in (ROOT / "TernarySegmentLib" / "slicer_ui").rglob("*.py"):
         assert "torch" not in path.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGING = ROOT / "Testing" / "Packaging"
 NOBODY = 65534
+LEFT_OUT = ("bench", "training")
 if shutil.which("cmake") is None:
     pytest.skip("needs cmake (apt-get install cmake g++)", allow_module_level=True)
 
@@ -53,11 +55,25 @@ def test_the_package_holds_the_module_its_library_and_its_resources_and_nothing_
     assert {path.name for path in modules.iterdir()} == {"TernarySegment.py", "TernarySegmentLib", "Resources"}
     assert [path.name for path in modules.glob("*.py")] == ["TernarySegment.py"]  # Slicer takes any other for a module
     assert {path.name for path in package.iterdir()} == {"lib", "share"}
-    for folder in ("TernarySegmentLib", "Resources/Models", "Resources/UI"):
-        tracked = {
-            path.name for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix not in (".pyc", ".typed")
-        }
-        assert {path.name for path in (modules / folder).rglob("*") if path.is_file()} == tracked
+    for folder in ("TernarySegmentLib", "Resources/Icons", "Resources/Models", "Resources/UI"):
+        tree = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file()}
+        wanted = {path for path in tree if path.suffix not in (".pyc", ".typed") and path.parts[1] not in LEFT_OUT}
+        assert {path.relative_to(modules) for path in (modules / folder).rglob("*") if path.is_file()} == wanted
+
+
+def test_the_package_holds_no_training_no_benchmark_and_no_import_of_torch(modules):
+    assert not [path for name in LEFT_OUT for path in modules.rglob(name)]
+    imports = re.compile(r"^\s*(?:import|from)\s+torch\b", re.MULTILINE)
+    assert not [path for path in modules.rglob("*.py") if imports.search(path.read_text(encoding="utf-8"))]
+
+
+def test_the_installed_command_line_says_where_the_benchmark_is(modules):
+    # -S: an editable installation beside it would be found where the package lacks a module
+    command = [sys.executable, "-S", "-B", "-m", "TernarySegmentLib", "bench", "networks", "--rounds", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(modules)}
+    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"error: The benchmark is not part of the installation in 3D Slicer; .*\n", done.stderr)
 
 
 def test_the_description_names_the_category_and_the_pancreas(package):

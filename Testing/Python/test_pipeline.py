@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.errors import InputError, ModelError
-from TernarySegmentLib.imaging.grids import turned_front_to_back
+from TernarySegmentLib.imaging.grids import flip_anterior_posterior
 from TernarySegmentLib.imaging.measure import same_grid
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, run, segment
@@ -78,7 +78,7 @@ def test_flipping_how_a_scan_is_stored_does_not_move_the_mask(phantom, result):
 
 
 def test_a_mirrored_header_is_noticed_and_the_mask_fits_the_voxels(phantom, result):
-    mirrored = turned_front_to_back(phantom.ct)
+    mirrored = flip_anterior_posterior(phantom.ct)
     found = run(segment(mirrored))
     assert any("mirror" in warning for warning in found.warnings)
     assert not any("mirror" in warning for warning in result.warnings)
@@ -162,9 +162,9 @@ def test_command_line_writes_mask_report_and_preview(phantom, tmp_path, capsys):
     report = json.loads(outputs[1].read_text())
     assert report["found"]
     assert report["measures"]["volume_ml"] > 20
-    assert f"{100 * report['confidence']:.0f} %" in report["confidence_in_words"]
-    assert 3 <= len(report["places"]) <= 12
-    assert {"position", "kind", "reason", "doubt"} <= set(report["places"][0])
+    assert f"{100 * report['confidence']:.0f} %" in report["confidence_text"]
+    assert 3 <= len(report["suspicious_regions"]) <= 12
+    assert {"position", "kind", "reason", "doubt"} <= set(report["suspicious_regions"][0])
     confidence = sitk.ReadImage(str(outputs[3]))
     assert same_grid(confidence, phantom.ct)
     inside = sitk.GetArrayFromImage(sitk.ReadImage(str(outputs[0]))) > 0

@@ -1,4 +1,4 @@
-"""Reviewing a mask: confidence, doubtful places, seeds, a region again, what changed."""
+"""Reviewing a mask: confidence, suspicious regions, seeds, a region again, what changed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import turned_front_to_back
+from TernarySegmentLib.imaging.grids import flip_anterior_posterior
 from TernarySegmentLib.imaging.measure import same_grid
 from TernarySegmentLib.imaging.probability import EVEN, NOT_SEARCHED, percent
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import Options, run, segment
-from TernarySegmentLib.review import places, seeds
-from TernarySegmentLib.review.changes import Changes, compare
-from TernarySegmentLib.review.confidence import in_words
-from TernarySegmentLib.review.places import find_places
-from TernarySegmentLib.review.region import resegment
-from TernarySegmentLib.review.seeds import SeedRefiner
+from TernarySegmentLib.review import clicks, suspicious_regions
+from TernarySegmentLib.review.clicks import ClickRefiner
+from TernarySegmentLib.review.comparison import Changes, compare
+from TernarySegmentLib.review.confidence import format_confidence
+from TernarySegmentLib.review.resegment import resegment
+from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def result(phantom):
 @pytest.fixture(scope="module")
 def refiner(phantom, result):
     """Seeds on it."""
-    return SeedRefiner(phantom.ct, result.mask, result.confidence_map)
+    return ClickRefiner(phantom.ct, result.mask, result.confidence_map)
 
 
 def array(image: sitk.Image) -> np.ndarray:
@@ -96,7 +96,7 @@ def test_without_the_option_there_is_no_map_and_the_same_mask(phantom, result):
 
 
 def test_the_map_of_a_mirrored_scan_fits_its_voxels(phantom, result):
-    mirrored = turned_front_to_back(phantom.ct)
+    mirrored = flip_anterior_posterior(phantom.ct)
     found = run(segment(mirrored, Options(confidence=True)))
     assert found.mirrored
     assert same_grid(found.confidence_map, mirrored)
@@ -107,42 +107,44 @@ def test_where_nothing_is_found_the_map_is_on_the_grid_and_no_place_is_listed(ph
     chest = phantom.ct[:, :, int(0.72 * phantom.ct.GetSize()[2]) :]
     found = run(segment(chest, Options(confidence=True)))
     assert same_grid(found.confidence_map, chest)
-    assert find_places(found.mask, found.confidence_map) == []
+    assert find_suspicious_regions(found.mask, found.confidence_map) == []
 
 
 @pytest.mark.parametrize(
     ("value", "words"), [(0.95, "border"), (0.62, "slice by slice"), (0.5, "all of it"), (0.3, "guess")]
 )
 def test_confidence_is_told_in_one_sentence(value, words):
-    said = in_words(value)
+    said = format_confidence(value)
     assert words in said
     assert f"{100 * value:.0f} %" in said
     assert said.endswith(".")
-    assert "No pancreas" in in_words(0.0)
+    assert "No pancreas" in format_confidence(0.0)
 
 
 # places
 
 
 def test_places_fall_in_doubt_and_lie_on_the_border_or_in_a_piece(result):
-    found = find_places(result.mask, result.confidence_map)
+    found = find_suspicious_regions(result.mask, result.confidence_map)
     assert 3 <= len(found) <= 12
-    assert [place.doubt for place in found] == sorted((place.doubt for place in found), reverse=True)
+    assert [region.doubt for region in found] == sorted((region.doubt for region in found), reverse=True)
     mask = array(result.mask) != 0
     edge = np.argwhere(mask ^ np.roll(mask, 1, 0) | mask ^ np.roll(mask, 1, 1) | mask ^ np.roll(mask, 1, 2))
-    for place in found:
-        assert 0 < place.doubt <= 1
-        assert place.reason.endswith(".")
-        if place.kind == "thin margin":
-            bin_mm = np.linalg.norm(np.maximum(result.mask.GetSpacing(), places.WORKING_MM))
-            assert distance_mm(result.mask, edge, place.position).min() <= bin_mm
+    for region in found:
+        assert 0 < region.doubt <= 1
+        assert region.reason.endswith(".")
+        if region.kind == "thin margin":
+            bin_mm = np.linalg.norm(np.maximum(result.mask.GetSpacing(), suspicious_regions.WORKING_MM))
+            assert distance_mm(result.mask, edge, region.position).min() <= bin_mm
 
 
 def test_thin_margins_are_spread_over_the_organ(result):
-    found = [place for place in find_places(result.mask, result.confidence_map) if place.kind == "thin margin"]
-    points = np.array([place.position for place in found])
+    found = [
+        region for region in find_suspicious_regions(result.mask, result.confidence_map) if region.kind == "thin margin"
+    ]
+    points = np.array([region.position for region in found])
     apart = np.linalg.norm(points[:, None] - points[None], axis=2) + 1e9 * np.eye(len(points))
-    assert np.median(apart.min(1)) > places.RADIUS_MM / 2
+    assert np.median(apart.min(1)) > suspicious_regions.RADIUS_MM / 2
 
 
 def made_up(balls: list[tuple[tuple[int, int, int], int, int, bool]], size=(120, 100, 60)) -> tuple:
@@ -169,9 +171,9 @@ def made_up(balls: list[tuple[tuple[int, int, int], int, int, bool]], size=(120,
     ],
 )
 def test_each_kind_of_doubt_is_found_where_it_is(balls, kind, where):
-    found = find_places(*made_up(balls))
-    place = next(place for place in found if place.kind == kind)
-    assert np.linalg.norm(np.subtract(place.position, where)) < 6
+    found = find_suspicious_regions(*made_up(balls))
+    region = next(region for region in found if region.kind == kind)
+    assert np.linalg.norm(np.subtract(region.position, where)) < 6
 
 
 def test_a_mask_cut_by_the_region_searched_is_listed():
@@ -179,22 +181,24 @@ def test_a_mask_cut_by_the_region_searched_is_listed():
     values, inside = array(percents), array(mask)
     values[:, :, 50:], inside[:, :, 50:] = NOT_SEARCHED, 0
     cut, shown = sitk.GetImageFromArray(inside), sitk.GetImageFromArray(values)
-    place = next(place for place in find_places(cut, shown) if place.kind == "cut by region/scan border")
-    assert abs(place.position[0] - 49) < 2
+    region = next(
+        region for region in find_suspicious_regions(cut, shown) if region.kind == "cut by region/scan border"
+    )
+    assert abs(region.position[0] - 49) < 2
 
 
 def test_a_sure_and_whole_mask_has_no_places():
-    assert find_places(*made_up([((50, 50, 30), 15, 100, True)])) == []
-    assert find_places(*made_up([])) == []
+    assert find_suspicious_regions(*made_up([((50, 50, 30), 15, 100, True)])) == []
+    assert find_suspicious_regions(*made_up([])) == []
 
 
 def test_a_turned_grid_turns_the_places_with_it(result):
     mask, percents = sitk.Image(result.mask), sitk.Image(result.confidence_map)
-    before = find_places(mask, percents)
+    before = find_suspicious_regions(mask, percents)
     shift = np.array([10.0, -20.0, 30.0])
     for image in (mask, percents):
         image.SetOrigin((np.array(image.GetOrigin()) + shift).tolist())
-    after = find_places(mask, percents)
+    after = find_suspicious_regions(mask, percents)
     np.testing.assert_allclose([p.position for p in after], np.array([p.position for p in before]) + shift, atol=1e-3)
 
 
@@ -223,11 +227,11 @@ def test_seeds_have_their_way_and_change_nothing_out_of_their_reach(result, refi
     changed = np.argwhere(new != old)
     if len(changed):
         nearest = np.min([distance_mm(refined, changed, point) for point in inner + outer], axis=0)
-        assert nearest.max() <= seeds.REACH_MM + 1e-6
+        assert nearest.max() <= clicks.REACH_MM + 1e-6
     for point in outer:
         assert refined[refined.TransformPhysicalPointToIndex(point)] == 0
     for point in inner:
-        if all(np.linalg.norm(np.subtract(point, other)) > 2 * seeds.OWN_MM + 10 for other in outer):
+        if all(np.linalg.norm(np.subtract(point, other)) > 2 * clicks.OWN_MM + 10 for other in outer):
             assert refined[refined.TransformPhysicalPointToIndex(point)] == 1
     np.testing.assert_array_equal(array(refiner.refined(inner[::-1], outer[::-1])), new)
 
@@ -250,7 +254,7 @@ def test_seeds_do_not_cross_a_sharp_edge():
     ball = (x - 40) ** 2 + (y - 40) ** 2 + (z - 40) ** 2 <= 12**2
     ct = sitk.GetImageFromArray(np.where(ball, 100, -90).astype(np.int16))
     mask, percents = sitk.Image(ct.GetSize(), sitk.sitkUInt8), sitk.Image(ct.GetSize(), sitk.sitkUInt8) + 30
-    grown = array(SeedRefiner(ct, mask, percents).refined([(40.0, 40.0, 40.0)], [])) != 0
+    grown = array(ClickRefiner(ct, mask, percents).refined([(40.0, 40.0, 40.0)], [])) != 0
     assert np.count_nonzero(grown & ball) > 0.5 * np.count_nonzero(ball)
     assert np.count_nonzero(grown & ~ball) < 0.1 * np.count_nonzero(ball)
 
@@ -274,8 +278,8 @@ def test_a_region_again_leaves_every_voxel_outside_it_untouched(phantom, result)
 
 
 def test_a_region_of_a_mirrored_scan_is_seen_the_right_way_round(phantom, result):
-    mirrored = turned_front_to_back(phantom.ct)
-    mask = turned_front_to_back(result.mask)
+    mirrored = flip_anterior_posterior(phantom.ct)
+    mask = flip_anterior_posterior(result.mask)
     x, y, z = result.measures.centre_lps
     region = ((x - 20, -y - 15, z - 12), (x + 20, -y + 15, z + 12))
     unknown = run(resegment(mirrored, mask, region))

@@ -12,11 +12,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed; training ca
 from training_toys import TINY, toy_case  # noqa: E402
 
 from TernarySegmentLib.engine.network import Network, drain  # noqa: E402
+from TernarySegmentLib.training.batchnorm import reestimate_batch_norms  # noqa: E402
 from TernarySegmentLib.training.data import PatchSampler  # noqa: E402
 from TernarySegmentLib.training.export import export_stage, prove_equal, torch_margin  # noqa: E402
 from TernarySegmentLib.training.losses import label_weights, segmentation_loss, soft_dice  # noqa: E402
 from TernarySegmentLib.training.network import QuantisedConvolution, fold, unfold  # noqa: E402
-from TernarySegmentLib.training.norms import reestimate_norms  # noqa: E402
 from TernarySegmentLib.training.quantise import activate, quantise_weight, ternary_codes, ternary_tanh  # noqa: E402
 from TernarySegmentLib.training.runs import build  # noqa: E402
 from TernarySegmentLib.training.settings import LABELS, Settings  # noqa: E402
@@ -185,7 +185,7 @@ def test_the_proof_notices_a_single_wrong_threshold(trained):
 
 def test_only_ternary_networks_are_exported():
     network = build(TINY.changed(activations="relu"))
-    reestimate_norms(network, PatchSampler([toy_case(1)], TINY), 1)
+    reestimate_batch_norms(network, PatchSampler([toy_case(1)], TINY), 1)
     with pytest.raises(ValueError, match="only ternary"):
         export_stage(network, 2.0)
 

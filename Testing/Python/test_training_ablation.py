@@ -11,12 +11,12 @@ from training_toys import TINY, toy_case  # noqa: E402
 
 from TernarySegmentLib.engine.graph import Graph, Layer, unet  # noqa: E402
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights  # noqa: E402
-from TernarySegmentLib.training import ablation as module  # noqa: E402
-from TernarySegmentLib.training.ablation import FULL, VARIANTS, Outcome, Variant, ablation, comparison  # noqa: E402
-from TernarySegmentLib.training.cost import cost  # noqa: E402
+from TernarySegmentLib.training.batchnorm import reestimate_batch_norms  # noqa: E402
 from TernarySegmentLib.training.data import PatchSampler  # noqa: E402
+from TernarySegmentLib.training.experiments import ablation as module  # noqa: E402
+from TernarySegmentLib.training.experiments.ablation import FULL, VARIANTS, Outcome, Variant, ablation, comparison  # noqa: E402
+from TernarySegmentLib.training.experiments.cost import cost  # noqa: E402
 from TernarySegmentLib.training.export import export_stage  # noqa: E402
-from TernarySegmentLib.training.norms import reestimate_norms  # noqa: E402
 from TernarySegmentLib.training.runs import build  # noqa: E402
 from TernarySegmentLib.training.settings import LABELS  # noqa: E402
 
@@ -44,7 +44,7 @@ def test_full_precision_takes_four_bytes_a_weight():
 def test_counted_bytes_of_a_ternary_network_are_those_the_engine_holds():
     settings = TINY.changed(widths=(64, 64, 128))
     network = build(settings)
-    reestimate_norms(network, PatchSampler([toy_case(1)], settings), 1)
+    reestimate_batch_norms(network, PatchSampler([toy_case(1)], settings), 1)
     held = 0
     for layer in export_stage(network, 4.0).weights.values():
         if isinstance(layer, ConvolutionWeights):

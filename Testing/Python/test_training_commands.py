@@ -18,7 +18,7 @@ pytest.importorskip("surface_distance", reason="surface-distance is not installe
 from training_toys import TINY, toy_case  # noqa: E402
 
 from TernarySegmentLib.engine import modelfile  # noqa: E402
-from TernarySegmentLib.imaging.grids import turned_front_to_back  # noqa: E402
+from TernarySegmentLib.imaging.grids import flip_anterior_posterior  # noqa: E402
 from TernarySegmentLib.imaging.measure import same_grid  # noqa: E402
 from TernarySegmentLib.phantom import make_phantom  # noqa: E402
 from TernarySegmentLib.pipeline import DEFAULT_MODEL  # noqa: E402
@@ -89,15 +89,17 @@ def test_evaluate_judges_scans_a_sparse_one_and_a_twin_and_writes_a_report(tmp_p
     sitk.WriteImage(sparse, str(tmp_path / "outlined.nii.gz"))
 
     lines = said(
-        "evaluate", *source(scans), "--report", tmp_path / "report", "--twin", *run,
+        "evaluate", *source(scans), "--report", tmp_path / "report", "--float-reference", *run,
         "--sparse", scans / "images" / f"{JUDGE}.nii.gz", tmp_path / "outlined.nii.gz",
     )  # fmt: skip
     on_slices = dice_of(lines[0], "images (annotated slices only)")
     whole = dice_of(next(line for line in lines if line.startswith(f"{JUDGE}:")), JUDGE)
     assert 0.4 < on_slices != whole > 0.4
     assert not any(line.startswith(TRAINED) for line in lines), "the training set is not judged unless asked for"
-    twin = next(line for line in lines if line.startswith(f"{JUDGE} by the twin:"))
-    assert dice_of(twin, f"{JUDGE} by the twin") < whole, "a few steps on noise cannot reach the shipped network"
+    reference = next(line for line in lines if line.startswith(f"{JUDGE} by the float reference:"))
+    assert dice_of(reference, f"{JUDGE} by the float reference") < whole, (
+        "a few steps on noise cannot reach the shipped network"
+    )
 
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert [(case["name"], case["sparse"]) for case in report["cases"]] == [("images", True), (JUDGE, False)]
@@ -133,11 +135,11 @@ def test_evaluate_judges_the_split_and_the_fold_asked_for(scans, said, asked, op
 
 def test_evaluate_turns_headers_and_chooses_kernels_when_told(tmp_path, abdomen, said, asked):
     for name, image in (("ct", abdomen.ct), ("labels", abdomen.labels)):
-        sitk.WriteImage(turned_front_to_back(image), str(tmp_path / f"{JUDGE}_{name}.nii.gz"), True, 1)
+        sitk.WriteImage(flip_anterior_posterior(image), str(tmp_path / f"{JUDGE}_{name}.nii.gz"), True, 1)
     said("evaluate", "--source", tmp_path)
     said("evaluate", "--source", tmp_path, "--mirrored", "--backend", "numpy")
     ((as_it_is,), first), ((turned,), second) = asked
-    assert same_grid(as_it_is.read()[0], turned_front_to_back(abdomen.ct))
+    assert same_grid(as_it_is.read()[0], flip_anterior_posterior(abdomen.ct))
     assert same_grid(turned.read()[0], abdomen.ct)
     assert (first.backend, second.backend) == ("auto", "numpy")
 

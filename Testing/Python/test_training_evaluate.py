@@ -18,13 +18,13 @@ from TernarySegmentLib.phantom import make_phantom  # noqa: E402
 from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, segment  # noqa: E402
 from TernarySegmentLib.pipeline import run as run_pipeline  # noqa: E402
 from TernarySegmentLib.training.data import load_cases  # noqa: E402
-from TernarySegmentLib.training.evaluate import Score, compare_case, evaluate_twin, failure_of, told  # noqa: E402
+from TernarySegmentLib.training.evaluate import Score, compare_case, failure_of, summary_lines  # noqa: E402
+from TernarySegmentLib.training.experiments.float_reference import FloatReference, evaluate_float_reference  # noqa: E402
 from TernarySegmentLib.training.metrics import Agreement, compare, mean_dice, mean_with_interval  # noqa: E402
 from TernarySegmentLib.training.report import Report, extremes, summary  # noqa: E402
 from TernarySegmentLib.training.settings import PANCREAS  # noqa: E402
 from TernarySegmentLib.training.sources import Scan  # noqa: E402
 from TernarySegmentLib.training.train import Trainer  # noqa: E402
-from TernarySegmentLib.training.twin import Twin  # noqa: E402
 
 
 def block(low: int, high: int, size: int = 40) -> np.ndarray:
@@ -157,20 +157,20 @@ def test_a_twin_decides_in_the_place_of_the_fine_network_and_is_scored_beside_it
         np.savez(data / f"{case.name}.npz", hu=case.hu.numpy(), labels=case.labels.numpy())
     settings = TINY.changed(weights="full", activations="relu", spacing=4.0, fold=None)
     list(Trainer(run, settings, load_cases(data), []).run(compiled=False))
-    twin = Twin.load(run, data)
+    reference = FloatReference.load(run, data)
     # a head that prefers the pancreas everywhere fills the region that the coarse network found, and nothing else
     with torch.no_grad():
-        twin.network.blocks["scores"].bias[8 * PANCREAS :] += 100
+        reference.network.blocks["scores"].bias[8 * PANCREAS :] += 100
     ct = compared[0].ct
     refused, expert = compared[1].ct, compared[0].expert * PANCREAS
     scans = [Scan("picture", lambda: (refused, expert)), Scan("abdomen", lambda: (ct, expert))]
-    picture, twins = evaluate_twin(scans, twin, Options())
+    picture, referenced = evaluate_float_reference(scans, reference, Options())
     assert picture.score.agreement is None
     assert picture.score.failure, "a scan that is refused does not end the comparison"
-    box = grid_over(run_pipeline(segment(ct, Options())).region, twin.spacing, twin.network.multiple).box
+    box = grid_over(run_pipeline(segment(ct, Options())).region, reference.spacing, reference.network.multiple).box
     inside = np.minimum(box[1], bounds(ct)[1]) - np.maximum(box[0], bounds(ct)[0])
-    assert twins.score.agreement.volume_ml == pytest.approx(np.prod(inside) / 1000, rel=0.05)
-    assert list(told([twins]))[-1].startswith("failed: abdomen by the twin: Dice 0.")
+    assert referenced.score.agreement.volume_ml == pytest.approx(np.prod(inside) / 1000, rel=0.05)
+    assert list(summary_lines([referenced]))[-1].startswith("failed: abdomen by the float reference: Dice 0.")
 
 
 def test_sparse_annotation_is_compared_on_its_slices_only(compared):

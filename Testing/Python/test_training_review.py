@@ -12,7 +12,7 @@ from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.imaging.probability import probability
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, run, segment
-from TernarySegmentLib.training.calibration import (
+from TernarySegmentLib.training.calibrate import (
     Calibration,
     Voxels,
     expected_error,
@@ -21,8 +21,8 @@ from TernarySegmentLib.training.calibration import (
     reliability,
     voxels_of,
 )
-from TernarySegmentLib.training.review import CLICKS, Reviewed, coverage, review
-from TernarySegmentLib.training.reviewpage import FIGURE, write_page
+from TernarySegmentLib.training.experiments.review import CLICKS, Reviewed, coverage, review
+from TernarySegmentLib.training.experiments.review_page import FIGURE, write_page
 from TernarySegmentLib.training.settings import LABELS, PANCREAS
 from TernarySegmentLib.training.sources import Scan
 

@@ -16,7 +16,7 @@ from test_imaging_reading import write_dicom  # noqa: E402
 from training_toys import TINY, toy_case  # noqa: E402
 
 from TernarySegmentLib.errors import InputError  # noqa: E402
-from TernarySegmentLib.imaging.grids import turned_front_to_back  # noqa: E402
+from TernarySegmentLib.imaging.grids import flip_anterior_posterior  # noqa: E402
 from TernarySegmentLib.imaging.measure import same_grid  # noqa: E402
 from TernarySegmentLib.training import __main__ as command_line  # noqa: E402
 from TernarySegmentLib.training.data import PatchSampler, divided, load, load_cases  # noqa: E402
@@ -102,7 +102,7 @@ def write_nih(root: Path, rising: bool) -> None:
     pydicom = pytest.importorskip("pydicom", reason="needs pydicom to write DICOM: pip install -e .[test]")
     labels = foreign({1: PANCREAS})
     # the file's header says RAS where the voxels are stored as in the DICOM series
-    stored = turned_front_to_back(image(labels if rising else labels[::-1]))
+    stored = flip_anterior_posterior(image(labels if rising else labels[::-1]))
     for number, case in enumerate(("0001", "0003")):
         series = root / "Pancreas-CT" / f"PANCREAS_{case}" / "11-24-2015-Pancreas-18957" / "Pancreas-99667"
         write_dicom(series, scan(), series=number + 1, names="1-{:03d}.dcm")
@@ -150,8 +150,8 @@ def test_any_pairs_are_read_by_pattern_and_values(tmp_path):
 
 
 def test_a_mirrored_header_is_mended_for_scan_and_labels_alike(tmp_path):
-    write(turned_front_to_back(scan()), tmp_path / "a_ct.nii.gz")
-    write(turned_front_to_back(image(truth())), tmp_path / "a_labels.nii.gz")
+    write(flip_anterior_posterior(scan()), tmp_path / "a_ct.nii.gz")
+    write(flip_anterior_posterior(image(truth())), tmp_path / "a_labels.nii.gz")
     ct, labels = pairs(tmp_path, mirrored=True)[0].read()
     assert same_grid(ct, scan())
     assert same_grid(labels, scan())
@@ -176,7 +176,7 @@ def test_labels_that_do_not_belong_to_their_scan_are_refused(tmp_path):
     read = lambda: pairs(tmp_path)[0].read()  # noqa: E731
     write(image(truth()[1:]), path)
     assert "do not belong together" in refusal(read)
-    write(turned_front_to_back(image(truth())), path)
+    write(flip_anterior_posterior(image(truth())), path)
     assert "does not lie on its scan" in refusal(read)
     write(image(truth() * 3), path)
     assert "--values" in refusal(read)

@@ -41,7 +41,7 @@ class Tour:
     def open_only(self, *sections: Any) -> None:
         """Fold every section but these."""
         ui = self.ui
-        for section in (ui.inputButton, ui.resultButton, ui.reviewButton, ui.correctButton, ui.handOnButton):
+        for section in (ui.inputButton, ui.resultButton, ui.reviewButton, ui.correctButton, ui.exportButton):
             section.collapsed = all(section is not each for each in sections)
         self.settle()
 
@@ -105,8 +105,8 @@ class Tour:
         self.both("correct")
 
     def hand_on(self) -> None:
-        self.open_only(self.ui.handOnButton)
-        self.panel("hand-on")
+        self.open_only(self.ui.exportButton)
+        self.panel("export")
 
     def click_at(self, ras: Any) -> None:
         """Click at a point in the axial view and wait for the border."""
@@ -126,7 +126,7 @@ class Tour:
         self.host.process_events()
         QTest.mouseClick(view, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, where)
         self.settle()
-        self.wait(lambda: not self.widget.panel.background.busy("seeds"))
+        self.wait(lambda: not self.widget.panel.background.busy("points"))
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Files: CT in, masks and DICOM segmentations out."""

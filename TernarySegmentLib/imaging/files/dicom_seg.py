@@ -1,0 +1,325 @@
+"""A mask as a DICOM segmentation (PS3.3 A.51) of the series it was made from, for archives and viewers.
+
+Written with highdicom (Bridge et al., J Digit Imaging 2022, doi:10.1007/s10278-022-00683-y), which is imported only
+here and only when asked for; Slicer 5.12 brings it along.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from TernarySegmentLib import __version__
+from TernarySegmentLib.errors import InputError, OutputError
+from TernarySegmentLib.imaging.files.reading import CT_STORAGE, VOLUME_SUFFIXES
+from TernarySegmentLib.imaging.files.writing import COLOUR, atomic_path, check_suffix
+from TernarySegmentLib.imaging.grids import voxel_steps
+
+DICOM_SUFFIX = ".dcm"
+"""What the file's name must end in."""
+
+PRODUCT = "TernarySegment"
+SERIES_NUMBER_STEP = 1000
+"""Added to the source's series number, so that the segmentation follows the scanner's own series in a list."""
+
+FIT_VOXELS = 0.1
+"""How far a slice may lie from the mask's voxels, in voxels, at any corner of the scan; headers round positions."""
+
+NEEDED = (
+    "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID", "Rows", "Columns",
+    "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
+)  # fmt: skip
+"""Attributes without which nothing can refer to a slice."""
+
+MAY_BE_EMPTY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+"""Every DICOM image has these, if only empty; de-identified ones often do not."""
+
+Source = str | Path | Sequence[str | Path]
+"""A folder (searched with its subfolders), one file of a series (its folder is searched), or the series' files."""
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Slices of one series in order along their normal.
+
+    Attributes:
+        slices: headers, pydicom datasets without pixels.
+        matrix: 3×3, steps between columns, rows and slices in LPS, mm.
+        step: distance between slices, mm.
+    """
+
+    slices: list[Any]
+    matrix: np.ndarray
+    step: float
+
+    @property
+    def uid(self) -> str:
+        return str(self.slices[0].SeriesInstanceUID)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Columns, rows, slices."""
+        return int(self.slices[0].Columns), int(self.slices[0].Rows), len(self.slices)
+
+
+def check_dicom_output(source: str | Path) -> None:
+    """Whether a DICOM segmentation can be written for a scan; call it before minutes are spent on the mask.
+
+    Raises:
+        OutputError: highdicom is missing.
+        InputError: the scan is no DICOM, so that there is nothing to refer to.
+    """
+    if importlib.util.find_spec("highdicom") is None:
+        raise OutputError(
+            "A DICOM segmentation needs the package highdicom; run: pip install 'ternarysegment[dicom]', "
+            "or write .seg.nrrd instead."
+        )
+    if Path(source).name.lower().endswith(VOLUME_SUFFIXES):
+        raise InputError(
+            f"“{Path(source).name}” is no DICOM, and a DICOM segmentation refers to the series it was made from; "
+            "segment the DICOM folder, or write .seg.nrrd instead."
+        )
+
+
+def write_dicom_seg(
+    mask: sitk.Image,
+    source: Source,
+    path: str | Path,
+    *,
+    series_uid: str = "",
+    provenance: Mapping[str, str] | None = None,
+    corrected: bool = False,
+) -> None:
+    """Write a mask as a DICOM segmentation with one binary segment, the pancreas in SNOMED CT.
+
+    Patient, study and frame of reference are the source's; every frame names the slice it lies on. Slices without
+    pancreas get no frame.
+
+    Args:
+        mask: integer image, inside where not 0, on the voxels of the source; its axes may run in another order or
+            direction, as programs differ in which slice they call the first.
+        source: the DICOM series that the mask was made from, see :data:`Source`.
+        path: ends in ``.dcm``; an existing file is replaced, missing folders are created.
+        series_uid: takes this series where several lie on the mask's grid, as phases and kernels do.
+        provenance: what made the mask: ``sha256`` and ``name`` of the model.
+        corrected: whether a person changed it; the segment is then called semi-automatic.
+
+    Raises:
+        InputError: the source cannot be read, or the mask does not lie on its slices.
+        OutputError: another ending, highdicom is missing, the mask is empty, or the place cannot be written; nothing
+            half-written is left.
+    """
+    check_suffix(path, (DICOM_SUFFIX,))
+    first = source if isinstance(source, str | Path) else next(iter(source), "")
+    check_dicom_output(first)
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise OutputError("The mask is empty, so there is no DICOM segmentation to write.")
+    series, axes = _series_under(mask, source, series_uid)
+    segmentation = _segmentation(series, _turned(mask, axes), dict(provenance or {}), corrected)
+    with atomic_path(path) as temporary:
+        segmentation.save_as(str(temporary))
+
+
+# --- the source series ------------------------------------------------------------------------------------------------
+
+
+def _series_under(mask: sitk.Image, source: Source, series_uid: str) -> tuple[_Series, np.ndarray]:
+    """The one series whose slices the mask lies on, and how the mask's axes run in it."""
+    name, files = _files(source)
+    candidates = _group(_headers(files))
+    if not candidates:
+        raise InputError(f"“{name}” holds no DICOM CT series; choose the folder of the series the mask was made from.")
+    fitting = [(series, axes) for series in candidates if (axes := _axes(mask, series)) is not None]
+    if series_uid:
+        fitting = [(series, axes) for series, axes in fitting if series.uid == series_uid]
+    if not fitting:
+        sizes = ", ".join(sorted({"×".join(map(str, series.size)) for series in candidates}))
+        raise InputError(
+            f"“{name}” holds a series ({sizes} voxels) other than the one the mask "
+            f"({'×'.join(map(str, mask.GetSize()))} voxels) was made from; choose the folder of that series."
+        )
+    if len(fitting) > 1:
+        raise InputError(
+            f"{len(fitting)} series in “{name}” lie on the mask's grid; choose the folder of the one it was made from."
+        )
+    return fitting[0]
+
+
+def _files(source: Source) -> tuple[str, list[str]]:
+    """A name for messages, and the files to look at."""
+    if not isinstance(source, str | Path):
+        return str(Path(source[0]).parent), [str(file) for file in source]
+    source = Path(source)
+    if not source.exists():
+        raise InputError(f"There is no file or folder “{source}”; check the path.")
+    folder = source if source.is_dir() else source.parent
+    walk = os.walk(folder) if source.is_dir() else [(str(folder), [], os.listdir(folder))]
+    files = [os.path.join(where, name) for where, _, names in walk for name in names if not name.startswith(".")]
+    return str(folder), sorted(file for file in files if os.path.isfile(file))
+
+
+def _headers(files: Iterable[str]) -> list[Any]:
+    """The CT slices among the files, as pydicom datasets without pixels."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    found = []
+    for file in files:
+        try:
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+        except (InvalidDicomError, OSError, EOFError):
+            continue
+        # dose sheets and protocols come as captures of modality CT, but of another class
+        if header.get("Modality") != "CT" or not str(header.get("SOPClassUID", "")).startswith(CT_STORAGE.decode()):
+            continue
+        missing = [name for name in NEEDED if not header.get(name)]
+        if missing:
+            raise InputError(
+                f"The CT slice “{Path(file).name}” says no {missing[0]}, so nothing can refer to it; "
+                "export the series again from the archive."
+            )
+        for name in MAY_BE_EMPTY:
+            if name not in header:
+                setattr(header, name, "")
+        found.append(header)
+    return found
+
+
+def _group(headers: list[Any]) -> list[_Series]:
+    """Volumes among the slices: each instance once, a scout of another size or orientation apart."""
+    groups: dict[tuple[object, ...], dict[str, Any]] = defaultdict(dict)
+    for header in headers:
+        orientation = tuple(round(float(v), 2) + 0.0 for v in header.ImageOrientationPatient)
+        key = header.SeriesInstanceUID, header.Rows, header.Columns, orientation
+        groups[key][header.SOPInstanceUID] = header
+    return [_stack(list(group.values())) for group in groups.values() if len(group) > 1]
+
+
+def _stack(slices: list[Any]) -> _Series:
+    orientation = np.array(slices[0].ImageOrientationPatient, float)
+    along, down = orientation[:3], orientation[3:]
+    normal = np.cross(along, down)
+    slices = sorted(slices, key=lambda header: float(normal @ np.array(header.ImagePositionPatient, float)))
+    first, last = (np.array(header.ImagePositionPatient, float) for header in (slices[0], slices[-1]))
+    row_step, column_step = (float(v) for v in slices[0].PixelSpacing)  # rows come first in DICOM
+    between = (last - first) / (len(slices) - 1)
+    matrix = np.column_stack([along * column_step, down * row_step, between])
+    return _Series(slices, matrix, float(np.linalg.norm(between)))
+
+
+# --- mask and slices --------------------------------------------------------------------------------------------------
+
+
+def _axes(mask: sitk.Image, series: _Series) -> np.ndarray | None:
+    """How a series' indices become the mask's, 3×3 of 0, 1 and -1; None when the mask does not lie on its slices."""
+    to_mask = np.linalg.inv(voxel_steps(mask))
+    axes = np.rint(to_mask @ series.matrix).astype(int)
+    if not (np.array_equal(np.abs(axes).sum(0), [1, 1, 1]) and np.array_equal(np.abs(axes).sum(1), [1, 1, 1])):
+        return None
+    size = np.array(series.size)
+    if not np.array_equal(np.abs(axes) @ size, mask.GetSize()):
+        return None
+    # an axis that runs backwards begins at the mask's last voxel
+    start = np.where(axes.sum(1) < 0, np.array(mask.GetSize()) - 1, 0)
+    corners = np.array([(x, y, z) for z in range(size[2]) for y in (0, size[1] - 1) for x in (0, size[0] - 1)])
+    # each slice where its own header puts it, so that one out of line is noticed
+    positions = np.repeat([np.array(s.ImagePositionPatient, float) for s in series.slices], 4, axis=0)
+    points = positions + corners[:, :2] @ series.matrix[:, :2].T
+    lies_at = (points - mask.GetOrigin()) @ to_mask.T
+    return axes if np.abs(lies_at - (corners @ axes.T + start)).max() < FIT_VOXELS else None
+
+
+def _turned(mask: sitk.Image, axes: np.ndarray) -> np.ndarray:
+    """The mask in the series' order, uint8 of 0 and 1, axes (slice, row, column)."""
+    inside = (sitk.GetArrayViewFromImage(mask) != 0).T.transpose(np.abs(axes).argmax(0))
+    backwards = tuple(int(axis) for axis in np.flatnonzero(axes.sum(0) < 0))
+    return np.ascontiguousarray(np.flip(inside, backwards).T).astype(np.uint8)
+
+
+def _segmentation(series: _Series, frames: np.ndarray, provenance: dict[str, str], corrected: bool) -> Any:
+    import highdicom
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=PRODUCT,
+        version=" model ".join(filter(None, (__version__, provenance.get("sha256", "")[:12]))),
+        family=codes.cid7162.ArtificialIntelligence,
+        parameters={key: provenance[key] for key in ("name", "sha256") if provenance.get(key)} or None,
+    )
+    segment = highdicom.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="Pancreas",
+        # newer lists have 91723000 here; 3D Slicer and dcmqi know the category by this one
+        segmented_property_category=Code("123037004", "SCT", "Anatomical Structure"),
+        segmented_property_type=codes.SCT.Pancreas,
+        algorithm_type="SEMIAUTOMATIC" if corrected else "AUTOMATIC",
+        algorithm_identification=algorithm,
+    )
+    segment.RecommendedDisplayCIELabValue = _cielab(COLOUR)
+    first = series.slices[0]
+    with _quiet():
+        return highdicom.seg.Segmentation(
+            source_images=series.slices,
+            pixel_array=frames,
+            segmentation_type="BINARY",
+            segment_descriptions=[segment],
+            series_instance_uid=highdicom.UID(),
+            series_number=int(first.get("SeriesNumber") or 0) + SERIES_NUMBER_STEP,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer=PRODUCT,
+            manufacturer_model_name=PRODUCT,
+            software_versions=__version__,
+            device_serial_number=provenance.get("sha256", "")[:12] or __version__,
+            content_label="PANCREAS",
+            content_description="For research; not a medical device, check before use",
+            series_description=f"Pancreas segmentation ({'corrected' if corrected else 'automatic'})",
+            # the slice thickness of a CT may exceed the slices' distance; a segmentation's voxels tile space
+            pixel_measures=highdicom.PixelMeasuresSequence(first.PixelSpacing, series.step, series.step),
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep highdicom from telling each step, and from warning of names of one part, as de-identified scans have."""
+    log = logging.getLogger("highdicom")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _cielab(colour: tuple[float, float, float]) -> list[int]:
+    """An sRGB colour (0 to 1) as DICOM stores CIELab: 16 bit, L of 0 to 100, a and b of -128 to 127 (PS3.3 C.10.7.1.1).
+
+    Seen under D50, the white of the profile connection space.
+    """
+    srgb = np.array(colour)
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    # sRGB to XYZ adapted to D50 (Bradford), and the white itself
+    matrix = np.array(
+        [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
+    )
+    ratio = matrix @ linear / matrix.sum(1)
+    x, y, z = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29)
+    shares = np.array([(116 * y - 16) / 100, (500 * (x - y) + 128) / 255, (200 * (y - z) + 128) / 255])
+    return [int(v) for v in np.rint(65535 * shares).clip(0, 65535)]

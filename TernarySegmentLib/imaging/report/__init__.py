@@ -1,0 +1,1 @@
+"""What people look at: preview, one-page report, surface. Knows no Slicer."""

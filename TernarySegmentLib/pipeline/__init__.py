@@ -1,0 +1,23 @@
+"""The whole job as one generator: options, localise, decide, restore, measure. Knows no files and no Slicer."""
+
+from TernarySegmentLib.pipeline.decide import CLIP_LOGITS, MINIMUM_ML, plausible
+from TernarySegmentLib.pipeline.job import MIRRORED, FineOutput, fine_pass, restored, run, segment
+from TernarySegmentLib.pipeline.loading import load_model
+from TernarySegmentLib.pipeline.options import DEFAULT_MODEL, Options, Progress, Result
+
+__all__ = [
+    "CLIP_LOGITS",
+    "DEFAULT_MODEL",
+    "MINIMUM_ML",
+    "MIRRORED",
+    "FineOutput",
+    "Options",
+    "Progress",
+    "Result",
+    "fine_pass",
+    "load_model",
+    "plausible",
+    "restored",
+    "run",
+    "segment",
+]

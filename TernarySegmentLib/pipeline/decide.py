@@ -1,0 +1,86 @@
+"""Let the networks of one grid decide about a box of the scan, and keep what is a plausible pancreas."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from TernarySegmentLib.engine.levels import hu_to_levels
+from TernarySegmentLib.engine.modelfile import Stage
+from TernarySegmentLib.engine.network import Network
+from TernarySegmentLib.imaging.grids import (
+    Box,
+    Grid,
+    grid_over,
+    to_grid,
+)
+from TernarySegmentLib.imaging.postprocess import largest_plausible
+from TernarySegmentLib.pipeline.clock import Clock
+from TernarySegmentLib.pipeline.options import Options, Progress
+
+MINIMUM_ML = 5.0
+"""Smaller findings are no pancreas."""
+PIECES_MM = 40.0
+"""Pieces of a pancreas that the network broke may lie this far apart. Chosen on the validation scans, where one scan
+breaks: 40 instead of 25 mm raises its Dice from 0.43 to 0.51 and changes no other scan tried."""
+CLIP_LOGITS = 8.0
+"""Margins are clipped here before interpolation, so that one very sure voxel does not outvote its neighbours."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a network said about a volume: the target's margin in logits, float32 (z, y, x), on a working grid."""
+
+    margin: np.ndarray
+    grid: Grid
+    backend: str
+
+
+Steps = Generator[Progress, None, Decision]
+
+
+def decide(
+    ct: sitk.Image,
+    stages: tuple[Stage, ...],
+    box: Box,
+    options: Options,
+    clock: Clock,
+    name: str,
+    span: tuple[float, float],
+) -> Steps:
+    """Run networks of one grid over a box of the scan, one after the other, and average their margins."""
+    start, stop = span
+    yield clock.at(name, start)
+    spacing, window = stages[0].spacing, stages[0].window
+    grid = grid_over(box, spacing, max(stage.graph.multiple for stage in stages))
+    levels = hu_to_levels(to_grid(ct, grid), window)
+    begun = start + 0.3 * (stop - start)  # resampling takes about a third
+    share = (stop - begun) / len(stages)
+    margins, backend = [], ""
+    for index, stage in enumerate(stages):
+        network = Network(stage.graph, stage.weights, options.backend, options.threads)
+        steps = network.run(levels)
+        try:
+            while True:
+                yield clock.at(name, begun + (index + next(steps)) * share)
+        except StopIteration as end:
+            scores = end.value
+        finally:
+            steps.close()
+        margins.append(np.clip(scores.margin * np.float32(network.score_step), -CLIP_LOGITS, CLIP_LOGITS))
+        backend = network.kernels.NAME
+    return Decision(sum(margins[1:], margins[0]) / np.float32(len(margins)), grid, backend)
+
+
+def smoothed(margin: np.ndarray, grid: Grid, sigma_mm: float) -> np.ndarray:
+    if sigma_mm <= 0:
+        return margin
+    return sitk.GetArrayFromImage(sitk.SmoothingRecursiveGaussian(grid.image(margin), sigma_mm))
+
+
+def plausible(margin: np.ndarray, grid: Grid) -> np.ndarray:
+    """The voxels of a margin (z, y, x) that are taken for the pancreas, bool: its largest piece and those near it."""
+    return largest_plausible(margin > 0, grid.spacing, minimum_ml=MINIMUM_ML, keep_distance_mm=PIECES_MM)

@@ -1,0 +1,157 @@
+"""The whole job, CT in and pancreas mask out, as one generator that the panel, the command line and the tests drive."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import SimpleITK as sitk
+
+from TernarySegmentLib.engine.network import drain
+from TernarySegmentLib.imaging.checks import check_ct
+from TernarySegmentLib.imaging.grids import (
+    Box,
+    Grid,
+    blank,
+    bounds,
+    flip_anterior_posterior,
+    flip_box,
+    to_image,
+)
+from TernarySegmentLib.imaging.measure import measure
+from TernarySegmentLib.imaging.probability import percent_image, probability
+from TernarySegmentLib.pipeline.clock import LOCALISED, RESTORED, SEGMENTED, Clock
+from TernarySegmentLib.pipeline.decide import decide, plausible, smoothed
+from TernarySegmentLib.pipeline.loading import load_model, prepare_kernels
+from TernarySegmentLib.pipeline.localise import localise, overlap
+from TernarySegmentLib.pipeline.options import Options, Progress, Result
+
+MIRRORED = (
+    "The file describes a mirror image of a patient, front and back exchanged; the mask fits the voxels, but correct "
+    "the direction in the file's header before using positions."
+)
+
+
+def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress, None, Result]:
+    """Segment the pancreas.
+
+    Yields :class:`Progress` at least every few tenths of a second and returns :class:`Result`
+    (``result = yield from segment(ct)`` or ``StopIteration.value``). To cancel, close the generator between two
+    steps: nothing has been written anywhere.
+
+    Args:
+        ct: a 3D CT in HU, any grid.
+        options: see :class:`Options`.
+
+    Raises:
+        InputError: the image is not a usable CT, or the region lies outside it, said in one sentence.
+        ModelError: the model file is damaged, foreign or from a newer version.
+    """
+    clock = Clock()
+    yield clock.at("Checking the scan", 0.0)
+    summary = check_ct(ct)
+    model = load_model(options.model)
+    yield from prepare_kernels(options, clock)
+    provenance = {**model.provenance, "sha256": model.sha256}
+
+    box, scan = yield from localise(ct, model, options, clock)
+    warnings = summary.warnings if scan is ct else (*summary.warnings, MIRRORED)
+    mask, backend, confidence, measures, confidence_map = None, "", 0.0, None, None
+    if box is not None:
+        fine = yield from decide(scan, model.fine, box, options, clock, "Segmenting", (LOCALISED, SEGMENTED))
+        yield clock.at("Restoring the scan's grid", SEGMENTED)
+        backend = fine.backend
+        margin = smoothed(fine.margin, fine.grid, options.smoothing_mm)
+        kept = plausible(margin, fine.grid)
+        if options.confidence:
+            confidence_map = percent_image(margin, fine.grid, scan, model.temperature)
+            confidence_map.CopyInformation(ct)
+        if kept.any():
+            confidence = float(np.mean(probability(margin[kept], model.temperature, model.bias)))
+            mask = restored(margin, kept, fine.grid, scan, ct)
+            yield clock.at("Measuring", RESTORED)
+            measures = measure(ct, mask)
+    if mask is None or measures is None:
+        mask, box, measures = blank(ct), None, None
+    if options.confidence and confidence_map is None:
+        confidence_map = blank(ct)
+    yield clock.at("Done", 1.0)
+    clock.close()
+    return Result(
+        mask, measures is not None, measures, confidence, box, clock.seconds, backend, provenance, warnings,
+        scan is not ct, confidence_map,
+    )  # fmt: skip
+
+
+def restored(margin: np.ndarray, kept: np.ndarray, grid: Grid, scan: sitk.Image, ct: sitk.Image) -> sitk.Image:
+    """The mask on the scan's own grid, uint8.
+
+    Args:
+        margin: logits, float32 (z, y, x), on ``grid``.
+        kept: what :func:`plausible` keeps of it.
+        grid: in the frame of ``scan``.
+        scan: the CT, its front and back put right where the file describes a mirror image.
+        ct: the CT as the file has it.
+    """
+    mask = to_image(np.where((margin > 0) & ~kept, np.float32(-1), margin), grid, scan)
+    mask.CopyInformation(ct)
+    return mask
+
+
+@dataclass(frozen=True)
+class FineOutput:
+    """What the fine network says about a region.
+
+    Attributes:
+        margin: logits, float32 (z, y, x), positive where pancreas is most likely; on ``grid``.
+        grid: in the frame of ``scan``.
+        scan: the CT, its front and back put right where the file describes a mirror image.
+    """
+
+    margin: np.ndarray
+    grid: Grid
+    scan: sitk.Image
+
+
+def fine_pass(ct: sitk.Image, region: Box, options: Options = Options()) -> Generator[Progress, None, FineOutput]:
+    """Let the fine network decide about a region, whatever the coarse one saw, and leave out nothing that it finds.
+
+    Args:
+        ct: a 3D CT in HU, any grid.
+        region: lower and upper corner in LPS, mm, as the file has it.
+        options: ``mirrored`` None looks over the whole scan first, to find out what :func:`segment` found out.
+
+    Raises:
+        InputError: the image is not a usable CT, or the region lies outside it, said in one sentence.
+        ModelError: the model file is damaged, foreign or from a newer version.
+    """
+    clock = Clock()
+    yield clock.at("Checking the scan", 0.0)
+    check_ct(ct)
+    box = overlap(region, bounds(ct))
+    model = load_model(options.model)
+    yield from prepare_kernels(options, clock)
+    mirrored, begun = options.mirrored, 0.03
+    if mirrored is None:
+        _, scan = yield from localise(ct, model, replace(options, region=None), clock)
+        mirrored, begun = scan is not ct, LOCALISED
+    if mirrored:
+        box, scan = flip_box(box), flip_anterior_posterior(ct)
+    else:
+        scan = ct
+    fine = yield from decide(scan, model.fine, box, options, clock, "Segmenting", (begun, SEGMENTED))
+    yield clock.at("Restoring the scan's grid", SEGMENTED)
+    return FineOutput(smoothed(fine.margin, fine.grid, options.smoothing_mm), fine.grid, scan)
+
+
+def run(steps: Generator[Progress, None, Result]) -> Result:
+    """Run a segmentation to its end without watching it.
+
+    Examples:
+        >>> from TernarySegmentLib.phantom import make_phantom
+        >>> result = run(segment(make_phantom(0, spacing=(3.0, 3.0, 3.0)).ct, Options(backend="numpy")))
+        >>> result.found, result.mask.GetSpacing()
+        (True, (3.0, 3.0, 3.0))
+    """
+    return drain(steps)

@@ -1,0 +1,1 @@
+"""The scene: the only place that knows node classes. Knows no widget."""

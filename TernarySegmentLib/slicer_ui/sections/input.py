@@ -1,0 +1,178 @@
+"""The Input section: what the chosen volume is, and the segmentation of the whole scan with its undo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from TernarySegmentLib.errors import TernarySegmentError
+from TernarySegmentLib.imaging.checks import CtSummary, check_ct
+from TernarySegmentLib.pipeline import Result
+from TernarySegmentLib.slicer_ui import packages
+from TernarySegmentLib.slicer_ui.mrml import statistics
+from TernarySegmentLib.slicer_ui.mrml.segmentation import Revert, write_segment
+from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of, take_scan
+from TernarySegmentLib.slicer_ui.status import Status, sentence
+from TernarySegmentLib.slicer_ui.tasks import Background, LongJob, Timing, once
+
+
+class Inspection:
+    """What is known about the chosen volume.
+
+    Args:
+        background: where volumes are looked at.
+        ended: called after each look.
+
+    Attributes:
+        text: the sentence to show, with warnings below it.
+        why_not: why it cannot be segmented (yet); empty when it can.
+        error: what went wrong while looking at it.
+    """
+
+    def __init__(self, background: Background, ended: Callable[[], None]) -> None:
+        self.text = self.why_not = ""
+        self.error: BaseException | None = None
+        self._background, self._ended = background, ended
+        self._seen: tuple[Any, ...] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a volume that can be segmented."""
+        return self._seen is not None and not self.why_not
+
+    def look_at(self, volume: Any) -> bool:
+        """Begin to look at a volume node; False when it is the one already seen, unchanged. Takes no time."""
+        seen = None
+        if volume is not None:
+            voxels, transform = volume.GetImageData(), volume.GetParentTransformNode()
+            seen = (
+                volume.GetID(), voxels and voxels.GetMTime(), transform and transform.GetTransformToWorldMTime(),
+                matrix_of(volume).tobytes(),
+            )  # fmt: skip
+        if seen == self._seen:
+            return False
+        self._background.drop("inspection")
+        self._seen, self.error = seen, None
+        self.text = self.why_not = ""
+        if volume is not None:
+            self._begin(volume)
+        return True
+
+    def _begin(self, volume: Any) -> None:
+        try:
+            scan = take_scan(volume)
+        except TernarySegmentError as error:
+            self.text = self.why_not = str(error)
+            return
+        self.text = self.why_not = _("Looking at the volume …")
+        look = once("Looking at the volume", lambda: check_ct(scan.image()))
+        self._background.run("inspection", look, self._done, self._failed)
+
+    def _done(self, summary: CtSummary) -> None:
+        self.text, self.why_not = "\n".join((summary.sentence, *summary.warnings)), ""
+        self._ended()
+
+    def _failed(self, error: BaseException) -> None:
+        self.error = error
+        self.text = self.why_not = sentence(error)
+        self._ended()
+
+
+class Run:
+    """Segments, and takes the last run back.
+
+    Args:
+        ui: the panel's widgets by name.
+        logic: gives ``options(parameters)`` and ``steps(scan, options)``.
+        job: runs it.
+        status: tells about it.
+        taken: gets each segmentation node written, and the result in it.
+
+    Attributes:
+        revert: takes the last run back; None when there is none.
+        offer_region: whether the last run found nothing, so that a region may help.
+    """
+
+    def __init__(self, ui: Any, logic: Any, job: LongJob, status: Status, taken: Callable[[Any, Result], None]) -> None:
+        self._ui, self._logic, self._job, self._status, self._taken = ui, logic, job, status, taken
+        self._timing = Timing(slicer.app.userSettings())
+        self.revert: Revert | None = None
+        self.offer_region = False
+
+    @property
+    def expected_s(self) -> float | None:
+        """Seconds a run should take on this computer; None before the first."""
+        return self._timing.expected(packages.backend())
+
+    def start(self, parameters: Any) -> None:
+        """Begin to segment the chosen volume."""
+        volume, output = parameters.volume, parameters.output
+        try:
+            scan, options = take_scan(volume), self._logic.options(parameters)
+        except TernarySegmentError as error:
+            self._status.fail(error)
+            return
+        logic, name, volume_id, region = self._logic, scan.name, volume.GetID(), parameters.region
+        where = _("“{name}” inside “{region}”").format(name=name, region=region.GetName()) if region else f"“{name}”"
+        whole = region is None
+        output_id = output.GetID() if output is not None else ""
+        self.offer_region = False
+        self._job.start(
+            lambda: logic.steps(scan, options),
+            lambda result: self._finish(result, where, volume_id, output_id, whole),
+            _("Segmenting {where} …").format(where=where),
+            self.expected_s,
+            lambda: slicer.mrmlScene.GetNodeByID(volume_id) is not None,  # by ID, since nodes may vanish meanwhile
+        )
+
+    def undo(self) -> None:
+        """Take the last run back."""
+        if self.revert is None or self._job.running:
+            return
+        revert, self.revert = self.revert, None
+        revert()
+        self._status.say(_("The last run was undone."))
+
+    def _finish(self, result: Result, where: str, volume_id: str, output_id: str, whole: bool) -> None:
+        """Put a result into the scene.
+
+        Args:
+            result: of the pipeline.
+            where: the volume's and the search region's names.
+            volume_id, output_id: of the volume, and of the node to write to; the latter may be empty.
+            whole: whether there was no search region.
+        """
+        volume, output = (slicer.mrmlScene.GetNodeByID(each) if each else None for each in (volume_id, output_id))
+        if volume is None:
+            self._status.say(_("{where} was removed while it was segmented; nothing was added.").format(where=where))
+            return
+        if whole:
+            self._timing.learn(result.backend or packages.backend(), result.seconds)
+        self._status.log(", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds.items()))
+        if not result.found:
+            self.offer_region = True
+            text = (
+                _("No pancreas was found in {where}. If you can see it, mark a region and segment again.")
+                if whole
+                else _("No pancreas was found in {where}. Move the box, or choose no search region under Advanced.")
+            )
+            self._status.say(text.format(where=where))
+            return
+        try:
+            node, self.revert = write_segment(volume, result.mask, output)
+        except TernarySegmentError as error:
+            self._status.fail(error)
+            return
+        report = statistics.report_of(result, volume.GetName())
+        statistics.keep(report, node)
+        self._taken(node, result)
+        found = _("{volume:.1f} mL of pancreas in “{node}”, found in {seconds:.1f} s.").format(
+            volume=report.volume_ml, node=node.GetName(), seconds=sum(result.seconds.values())
+        )
+        if not whole:
+            found += " " + _("Only {where} was searched.").format(where=where)
+        shown = self._ui.summaryLabel.text  # tells already what the check of the volume had warned of
+        self._status.say("\n".join((found, *(warning for warning in result.warnings if warning not in shown))))

@@ -1,0 +1,1 @@
+"""What produced a figure or a table in docs/, not what makes the weights."""
