@@ -236,3 +236,43 @@ def maximum_pool(source: FeatureMap) -> FeatureMap:
     result.inner[0][...] = plus | minus
     result.inner[1][...] = minus
     return result
+
+
+@dataclass(frozen=True)
+class PackedVectors:
+    """Many ternary vectors of one length, in blocks of 32: the lanes of a kernel run over a block's vectors.
+
+    Attributes:
+        nonzero, negative: uint32 (blocks, words, 32); what fills up the last block is zero.
+        count: number of vectors.
+        channels: their length.
+
+    Examples:
+        >>> packed = PackedVectors.from_planes(*pack(np.ones((40, 96), np.int8)), channels=96)
+        >>> packed.nonzero.shape, packed.count
+        ((2, 3, 32), 40)
+    """
+
+    nonzero: np.ndarray
+    negative: np.ndarray
+    count: int
+    channels: int
+
+    @staticmethod
+    def from_planes(nonzero: np.ndarray, negative: np.ndarray, channels: int) -> PackedVectors:
+        """From planes uint32 (vectors, words), as :func:`pack` delivers them."""
+        count, width = nonzero.shape
+        planes = []
+        for plane in (nonzero, negative):
+            blocks = np.zeros((-(-count // WORD), width, WORD), np.uint32)
+            whole = count // WORD
+            blocks[:whole] = plane[: whole * WORD].reshape(whole, WORD, width).swapaxes(1, 2)
+            if count % WORD:
+                blocks[whole, :, : count % WORD] = plane[whole * WORD :].T
+            planes.append(blocks)
+        return PackedVectors(planes[0], planes[1], count, channels)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of both planes."""
+        return self.nonzero.nbytes + self.negative.nbytes

@@ -67,6 +67,35 @@ class Graph:
         """What each side of the working grid must be divisible by."""
         return max(self.scale(layer.name) for layer in self.layers)
 
+    @property
+    def bottleneck(self) -> str:
+        """Name of the deepest tensor: the last one on the coarsest grid, from which the decoder starts.
+
+        Examples:
+            >>> unet((32, 64, 128), labels=9).bottleneck
+            'enc2'
+        """
+        return max(reversed(self.layers), key=lambda layer: self.scale(layer.name)).name
+
+    def up_to(self, name: str) -> Graph:
+        """The layers that one tensor depends on, ending with the layer that makes it.
+
+        Raises:
+            KeyError: no layer has this name.
+
+        Examples:
+            >>> [layer.name for layer in unet((32, 64), labels=9).up_to("enc1").layers]
+            ['first', 'enc0', 'down1', 'enc1']
+        """
+        wanted = {name}
+        for layer in reversed(self.layers):
+            if layer.name in wanted:
+                wanted.update(layer.inputs)
+        kept = tuple(layer for layer in self.layers if layer.name in wanted)
+        if not kept:
+            raise KeyError(f"no layer is called {name!r}; there are {[layer.name for layer in self.layers]}")
+        return Graph(kept)
+
     def last_use(self) -> dict[str, int]:
         """Index of the last layer that reads each tensor, after which its buffer is free."""
         return {name: index for index, layer in enumerate(self.layers) for name in layer.inputs}

@@ -13,7 +13,16 @@ import numpy as np
 from numba import int8, int16, int32, int64, types, uint8, uint32
 
 from TernarySegmentLib.engine import vectors
-from TernarySegmentLib.engine.bitplanes import CODES, HALO, WORD, FeatureMap, Joined, pair_table, product_table
+from TernarySegmentLib.engine.bitplanes import (
+    CODES,
+    HALO,
+    WORD,
+    FeatureMap,
+    Joined,
+    PackedVectors,
+    pair_table,
+    product_table,
+)
 from TernarySegmentLib.engine.jit import compiled, mark_warm
 from TernarySegmentLib.engine.parameters import LABELS_TOGETHER, ConvolutionWeights, FirstWeights, HeadWeights
 from TernarySegmentLib.engine.scores import Scores
@@ -37,6 +46,7 @@ _look_up_short_row = vectors.lookup_row_block(_SHORT_ROW)
 _look_up_wide = vectors.lookup_block(_WIDE_VOXELS, 2)
 _look_up_narrow = vectors.lookup_block(_NARROW_VOXELS, 1)
 _count = vectors.popcount_block(_COUNT_VOXELS, vectors.LANES)
+_count_one = vectors.popcount_block(1, vectors.LANES)
 _multiply_first = vectors.multiply_block(_FIRST_VOXELS, WORD // 8, lookup=False)
 _multiply_labels = vectors.multiply_block(_HEAD_VOXELS, LABELS_TOGETHER, lookup=True)
 _multiply_label = vectors.multiply_block(_HEAD_VOXELS, 1, lookup=True)
@@ -265,6 +275,23 @@ def _head(
                     )  # fmt: skip
 
 
+@compiled(types.void(uint32[:, ::1], uint32[:, ::1], uint32[:, :, ::1], uint32[:, :, ::1], int32[:, ::1], int64, int64))
+def _dot_products(
+    nonzero: Any, negative: Any, vectors_nonzero: Any, vectors_negative: Any, out: Any, start: int, stop: int
+) -> None:  # fmt: skip
+    words, row = nonzero.shape[1], out.shape[1]
+    starts = np.zeros(1, np.int64)
+    for block in range(start, stop):
+        place = 4 * WORD * words * block
+        for query in range(nonzero.shape[0]):
+            out[query, WORD * block : WORD * (block + 1)] = 0
+            _count_one(
+                starts.ctypes.data, nonzero.ctypes.data + 4 * words * query, negative.ctypes.data + 4 * words * query,
+                words, vectors_nonzero.ctypes.data + place, vectors_negative.ctypes.data + place, 4 * WORD,
+                out.ctypes.data + 4 * (row * query + WORD * block),
+            )  # fmt: skip
+
+
 mark_warm()  # every kernel above has been compiled, or read from the cache, by now
 
 
@@ -317,3 +344,10 @@ def head(source: FeatureMap | Joined, weights: HeadWeights, out: Scores, rows: s
     """See :func:`TernarySegmentLib.engine.reference.head`."""
     codes = _expanded(source.slices(rows.start + HALO, rows.stop + HALO))
     _head(codes, weights.pairs, weights.bias, _PAIRS, out.label, out.margin, weights.target, rows.start, rows.stop)
+
+
+def dot_products(
+    nonzero: np.ndarray, negative: np.ndarray, vectors: PackedVectors, out: np.ndarray, blocks: slice
+) -> None:
+    """See :func:`TernarySegmentLib.engine.reference.dot_products`."""
+    _dot_products(nonzero, negative, vectors.nonzero, vectors.negative, out, blocks.start, blocks.stop)

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 
-from TernarySegmentLib.engine.bitplanes import HALO, FeatureMap, Joined, maximum_pool, upsample
+from TernarySegmentLib.engine.bitplanes import HALO, FeatureMap, Joined, PackedVectors, maximum_pool, upsample
 from TernarySegmentLib.engine.graph import FOLD, FOLDED_CHANNELS, INPUT, Graph, Layer
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights
 from TernarySegmentLib.engine.scores import Scores
@@ -43,6 +43,11 @@ class Kernels(Protocol):
 
     def head(self, source: FeatureMap | Joined, weights: HeadWeights, out: Scores, rows: slice) -> None:
         """Ternary × integer weights, reduced to a decision."""
+
+    def dot_products(
+        self, nonzero: np.ndarray, negative: np.ndarray, vectors: PackedVectors, out: np.ndarray, blocks: slice
+    ) -> None:
+        """Ternary vectors × ternary vectors."""
 
 
 def load_kernels(backend: Backend = "auto") -> Kernels:
@@ -152,22 +157,45 @@ class Network:
         Raises:
             ValueError: a side is no such multiple.
         """
+        result: Scores = yield from self._compute(levels, self.graph)
+        return result
+
+    def observe(self, levels: np.ndarray, name: str) -> Generator[float, None, FeatureMap]:
+        """Compute one inner tensor, and no layer that it does not depend on; yields the finished fraction.
+
+        The trits are those that :meth:`run` computes on its way, the same on every back end.
+
+        Args:
+            levels: as in :meth:`run`.
+            name: of a layer other than the head, e.g. ``graph.bottleneck``.
+
+        Raises:
+            KeyError: no layer has this name.
+            ValueError: ``name`` is the head, or a side is no multiple of ``graph.multiple``.
+        """
+        part = self.graph.up_to(name)
+        if part[name].kind == "head":
+            raise ValueError(f"{name!r} is the head, whose scores are no ternary tensor; run() computes them")
+        tensor: FeatureMap | Joined = yield from self._compute(levels, part)
+        return tensor.whole()
+
+    def _compute(self, levels: np.ndarray, graph: Graph) -> Generator[float, None, Any]:
+        """The last tensor of the network's graph or of a part of it (:meth:`Graph.up_to`)."""
         if any(n % self.graph.multiple for n in levels.shape):
             raise ValueError(f"sides {levels.shape} are not all multiples of {self.graph.multiple}")
-        total = sum(products(self.graph, layer, levels.shape) for layer in self.graph.layers)
+        total = sum(products(graph, layer, levels.shape) for layer in graph.layers)
         tensors: dict[str, Any] = {INPUT: fold_levels(levels)}
-        last_use, done = self.graph.last_use(), 0.0
+        last_use, done = graph.last_use(), 0.0
         with ThreadPoolExecutor(max(1, self.threads - 1)) as pool:
-            for index, layer in enumerate(self.graph.layers):
-                share = products(self.graph, layer, levels.shape)
+            for index, layer in enumerate(graph.layers):
+                share = products(graph, layer, levels.shape)
                 for fraction in self._layer(pool, layer, tensors, levels.shape, share):
                     yield (done + share * fraction) / total
                 done += share
                 for name in layer.inputs:
                     if last_use[name] == index:
                         del tensors[name]
-        result: Scores = tensors[self.graph.layers[-1].name]
-        return result
+        return tensors[graph.layers[-1].name]
 
     def _layer(
         self, pool: ThreadPoolExecutor, layer: Layer, tensors: dict[str, Any], grid_shape: tuple[int, ...], share: int

@@ -10,7 +10,7 @@ from functools import cache, reduce
 
 import numpy as np
 
-from TernarySegmentLib.engine.bitplanes import HALO, FeatureMap, Joined, pack_bits
+from TernarySegmentLib.engine.bitplanes import HALO, WORD, FeatureMap, Joined, PackedVectors, pack_bits
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights
 from TernarySegmentLib.engine.scores import Scores
 
@@ -130,3 +130,25 @@ def head(source: FeatureMap | Joined, weights: HeadWeights, out: Scores, rows: s
     margin = blocks[weights.target] - others
     folded = (*products.shape[:3], 2, 2, 2)
     out.store(rows, winner.reshape(folded), margin.reshape(folded))
+
+
+def dot_products(
+    nonzero: np.ndarray, negative: np.ndarray, vectors: PackedVectors, out: np.ndarray, blocks: slice
+) -> None:
+    """Dot products of queries with many vectors, popcount(n) - 2·popcount(n & (sₐ ^ s_w)).
+
+    Args:
+        nonzero, negative: planes of the queries, uint32 (queries, words).
+        vectors: of the same length.
+        out: int32 (queries, blocks·32); columns of the range ``blocks`` are written.
+        blocks: range of the vectors' blocks.
+    """
+    columns = slice(WORD * blocks.start, WORD * blocks.stop)
+    for query in range(len(nonzero)):
+        sums = np.zeros((blocks.stop - blocks.start, WORD), np.int32)
+        for word in range(nonzero.shape[1]):
+            both = vectors.nonzero[blocks, word] & nonzero[query, word]
+            sums += np.bitwise_count(both)
+            both &= vectors.negative[blocks, word] ^ negative[query, word]
+            sums -= np.bitwise_count(both) * np.int32(2)
+        out[query, columns] = sums.ravel()
