@@ -104,6 +104,10 @@ def _segment(options: argparse.Namespace) -> int:
     # before minutes are spent
     if check_suffix(options.output, (*SUFFIXES, DICOM_SUFFIX)).endswith(DICOM_SUFFIX):
         check_dicom_output(options.input)
+    if options.rtstruct:
+        from TernarySegmentLib.imaging.files.rtstruct import check_rtstruct_output
+
+        check_rtstruct_output(options.input, options.rtstruct)
     if options.confidence:
         check_suffix(options.confidence, IMAGE_SUFFIXES)
     if options.surface:
@@ -173,6 +177,13 @@ def _write_for_people(result: Result, ct: sitk.Image, options: argparse.Namespac
     from TernarySegmentLib.review.confidence import format_confidence
 
     outputs = {}
+    if options.rtstruct:
+        from TernarySegmentLib.imaging.files.reading import SERIES_UID
+        from TernarySegmentLib.imaging.files.rtstruct import write_rtstruct
+
+        series = ct.GetMetaData(SERIES_UID) if ct.HasMetaDataKey(SERIES_UID) else ""
+        write_rtstruct(result.mask, options.input, options.rtstruct, series_uid=series, provenance=result.model)
+        outputs["rtstruct"] = str(options.rtstruct)
     if options.surface:
         write_surface(closed_surface(result.mask), options.surface)
         outputs["surface"] = str(options.surface)
@@ -257,6 +268,12 @@ def _parser() -> argparse.ArgumentParser:
         "--report", type=Path, metavar="JSON", help="write volume, HU, extent, suspicious regions, times and model"
     )
     segment.add_argument(
+        "--rtstruct",
+        type=Path,
+        metavar="FILE",
+        help="write contours for radiotherapy (RT structure set of a DICOM folder)",
+    )
+    segment.add_argument(
         "--confidence",
         type=Path,
         metavar="FILE",
@@ -285,6 +302,10 @@ def _parser() -> argparse.ArgumentParser:
     info = model.add_subparsers(required=True, metavar="COMMAND").add_parser("info", help="origin, size, check sum")
     info.add_argument("file", type=Path, nargs="?", help="default: the model shipped")
     info.set_defaults(command=_model_info)
+
+    from TernarySegmentLib.cohort.pacs_command import add_pacs  # standard library only, until it runs
+
+    add_pacs(commands)
 
     bench = commands.add_parser("bench", help="measure this engine against others on this computer")
     if importlib.util.find_spec("TernarySegmentLib.bench") is None:

@@ -15,3 +15,7 @@ class ModelError(TernarySegmentError):
 
 class OutputError(TernarySegmentError):
     """The result cannot be written where it was asked to go."""
+
+
+class ArchiveError(TernarySegmentError):
+    """The image archive cannot be reached, or refuses."""

@@ -72,7 +72,7 @@ class Graph:
         """Name of the deepest tensor: the last one on the coarsest grid, from which the decoder starts.
 
         Examples:
-            >>> unet((32, 64, 128), labels=9).bottleneck
+            >>> unet((32, 64, 64), labels=9).bottleneck
             'enc2'
         """
         return max(reversed(self.layers), key=lambda layer: self.scale(layer.name)).name

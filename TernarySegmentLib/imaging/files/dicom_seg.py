@@ -53,7 +53,7 @@ Source = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
-class _Series:
+class SourceSeries:
     """Slices of one series in order along their normal.
 
     Attributes:
@@ -128,8 +128,8 @@ def write_dicom_seg(
     check_dicom_output(first)
     if not sitk.GetArrayViewFromImage(mask).any():
         raise OutputError("The mask is empty, so there is no DICOM segmentation to write.")
-    series, axes = _series_under(mask, source, series_uid)
-    segmentation = _segmentation(series, _turned(mask, axes), dict(provenance or {}), corrected)
+    series, frames = frames_on_source(mask, source, series_uid)
+    segmentation = _segmentation(series, frames, dict(provenance or {}), corrected)
     with atomic_path(path) as temporary:
         segmentation.save_as(str(temporary))
 
@@ -137,7 +137,25 @@ def write_dicom_seg(
 # --- the source series ------------------------------------------------------------------------------------------------
 
 
-def _series_under(mask: sitk.Image, source: Source, series_uid: str) -> tuple[_Series, np.ndarray]:
+def frames_on_source(mask: sitk.Image, source: Source, series_uid: str = "") -> tuple[SourceSeries, np.ndarray]:
+    """The series that a mask was made from, and the mask's frames in the order of its slices.
+
+    Args:
+        mask: see :func:`write_dicom_seg`.
+        source: see :data:`Source`.
+        series_uid: takes this series where several lie on the mask's grid.
+
+    Returns:
+        The series, and uint8 of 0 and 1, axes (slice, row, column).
+
+    Raises:
+        InputError: the source cannot be read, or the mask does not lie on its slices.
+    """
+    series, axes = _series_under(mask, source, series_uid)
+    return series, _turned(mask, axes)
+
+
+def _series_under(mask: sitk.Image, source: Source, series_uid: str) -> tuple[SourceSeries, np.ndarray]:
     """The one series whose slices the mask lies on, and how the mask's axes run in it."""
     name, files = _files(source)
     candidates = _group(_headers(files))
@@ -199,7 +217,7 @@ def _headers(files: Iterable[str]) -> list[Any]:
     return found
 
 
-def _group(headers: list[Any]) -> list[_Series]:
+def _group(headers: list[Any]) -> list[SourceSeries]:
     """Volumes among the slices: each instance once, a scout of another size or orientation apart."""
     groups: dict[tuple[object, ...], dict[str, Any]] = defaultdict(dict)
     for header in headers:
@@ -209,7 +227,7 @@ def _group(headers: list[Any]) -> list[_Series]:
     return [_stack(list(group.values())) for group in groups.values() if len(group) > 1]
 
 
-def _stack(slices: list[Any]) -> _Series:
+def _stack(slices: list[Any]) -> SourceSeries:
     orientation = np.array(slices[0].ImageOrientationPatient, float)
     along, down = orientation[:3], orientation[3:]
     normal = np.cross(along, down)
@@ -218,13 +236,13 @@ def _stack(slices: list[Any]) -> _Series:
     row_step, column_step = (float(v) for v in slices[0].PixelSpacing)  # rows come first in DICOM
     between = (last - first) / (len(slices) - 1)
     matrix = np.column_stack([along * column_step, down * row_step, between])
-    return _Series(slices, matrix, float(np.linalg.norm(between)))
+    return SourceSeries(slices, matrix, float(np.linalg.norm(between)))
 
 
 # --- mask and slices --------------------------------------------------------------------------------------------------
 
 
-def _axes(mask: sitk.Image, series: _Series) -> np.ndarray | None:
+def _axes(mask: sitk.Image, series: SourceSeries) -> np.ndarray | None:
     """How a series' indices become the mask's, 3×3 of 0, 1 and -1; None when the mask does not lie on its slices."""
     to_mask = np.linalg.inv(voxel_steps(mask))
     axes = np.rint(to_mask @ series.matrix).astype(int)
@@ -250,7 +268,7 @@ def _turned(mask: sitk.Image, axes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.flip(inside, backwards).T).astype(np.uint8)
 
 
-def _segmentation(series: _Series, frames: np.ndarray, provenance: dict[str, str], corrected: bool) -> Any:
+def _segmentation(series: SourceSeries, frames: np.ndarray, provenance: dict[str, str], corrected: bool) -> Any:
     import highdicom
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
