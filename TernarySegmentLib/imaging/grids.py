@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 OUTSIDE_HU = -1024
-"""What the working grid holds where the scan has no voxel: air."""
+"""What a working grid holds that touches no voxel of the scan: air."""
 
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Lower and upper corner in LPS, mm."""
@@ -119,7 +119,7 @@ def shrink_factors(image: sitk.Image, spacing: float) -> list[int]:
     return [max(1, int(spacing / s + 0.3)) for s in image.GetSpacing()]
 
 
-def to_grid(image: sitk.Image, grid: Grid, outside: float = OUTSIDE_HU) -> np.ndarray:
+def to_grid(image: sitk.Image, grid: Grid, outside: float | None = None) -> np.ndarray:
     """Resample an image to a working grid: whole-voxel averaging against aliasing, then linear interpolation.
 
     Only the voxels that the grid touches are read, so that a small region of a large scan costs little.
@@ -127,7 +127,8 @@ def to_grid(image: sitk.Image, grid: Grid, outside: float = OUTSIDE_HU) -> np.nd
     Args:
         image: a 3D scalar image.
         grid: where to sample.
-        outside: the value where the image has no voxel.
+        outside: the value where the image has no voxel; None repeats the image's edge. Air beyond the first and last
+            slice looks like the end of the lung: with it, a network found half of what it finds with repeated slices.
 
     Returns:
         float32 array of shape ``grid.size[::-1]``, axes (z, y, x).
@@ -135,7 +136,7 @@ def to_grid(image: sitk.Image, grid: Grid, outside: float = OUTSIDE_HU) -> np.nd
     factors = shrink_factors(image, grid.spacing)
     window = index_window(image, grid.box, margin=2 * max(factors))
     if window is None:
-        return np.full(grid.size[::-1], outside, np.float32)
+        return np.full(grid.size[::-1], OUTSIDE_HU if outside is None else outside, np.float32)
     whole = window[1] == list(image.GetSize())  # then a copy would only take memory
     part = image if whole else sitk.RegionOfInterest(image, window[1], window[0])
     # a window thinner than the factor cannot be binned along that axis
@@ -144,7 +145,7 @@ def to_grid(image: sitk.Image, grid: Grid, outside: float = OUTSIDE_HU) -> np.nd
         part = sitk.BinShrink(part, factors)
     sampled = sitk.Resample(
         part, grid.size, sitk.Transform(), sitk.sitkLinear, grid.origin, [grid.spacing] * 3,
-        sitk.Image(1, 1, 1, sitk.sitkUInt8).GetDirection(), outside, sitk.sitkFloat32,
+        sitk.Image(1, 1, 1, sitk.sitkUInt8).GetDirection(), outside or 0.0, sitk.sitkFloat32, outside is None,
     )  # fmt: skip
     return sitk.GetArrayFromImage(sampled)
 

@@ -41,7 +41,7 @@ def _prepare(options: argparse.Namespace) -> None:
 def _settings(options: argparse.Namespace) -> Settings:
     saved = options.run / SETTINGS_FILE
     settings = Settings.load(saved) if saved.exists() else PRESETS[options.preset]
-    given = [name for name in ("steps", "seed", "fold", "start", "stage", "teacher") if name in options]
+    given = [name for name in ("steps", "rate", "seed", "fold", "start", "stage", "teacher") if name in options]
     return settings.changed(**{name: getattr(options, name) for name in given})
 
 
@@ -271,6 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", choices=sorted(PRESETS), default="fine")
     # what is left out keeps the value of the run or of the preset
     train.add_argument("--steps", type=int, default=argparse.SUPPRESS, help="length of the schedule")
+    train.add_argument("--rate", type=float, default=argparse.SUPPRESS, help="peak learning rate")
     train.add_argument("--seed", type=int, default=argparse.SUPPRESS)
     train.add_argument(
         "--start", default=argparse.SUPPRESS, help="model file or run folder whose weights to start from (fine-tuning)"

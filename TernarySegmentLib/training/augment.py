@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from TernarySegmentLib.engine.levels import LIMIT, WINDOW
+from TernarySegmentLib.training.settings import UNANNOTATED
 
 ROTATION = 0.3
 """Standard deviation is half of it; rad about each axis."""
@@ -15,6 +16,14 @@ SCALE = 0.2
 ELASTIC_MM = 7.0
 """Largest standard deviation of the control points' displacement."""
 CONTROL_SPACING_MM = 32.0
+PIXEL_DOUBT = 0.08
+"""Standard deviation of the logarithm of the pixel size where it is unknown: 0.8 mm stands for 0.66 to 0.98 mm."""
+NARROW_HU = (30.0, 190.0)
+"""The window of pictures that were published without their HU."""
+NARROW_DARK_HU = -90.0
+"""What stands for everything below it: fat, water and gas, which cannot be told apart there."""
+NARROW_RAMP_HU = 7.0
+"""Just above the window's lower end the values blend from that to their own."""
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:
@@ -30,7 +39,11 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
 
 
 def sample_points(
-    centre: np.ndarray, patch: tuple[int, int, int], spacing: float, random: np.random.Generator
+    centre: np.ndarray,
+    patch: tuple[int, int, int],
+    spacing: float,
+    random: np.random.Generator,
+    pixel_doubt: float = 0.0,
 ) -> Tensor:
     """Where in the scan each voxel of an affinely and elastically deformed patch lies.
 
@@ -40,6 +53,8 @@ def sample_points(
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     scale = np.exp(random.normal(0, SCALE / 2)) * np.exp(random.normal(0, SCALE / 4, 3))
+    if pixel_doubt:
+        scale[1:] *= np.exp(random.normal(0, pixel_doubt))
     matrix = _rotation(random.normal(0, ROTATION / 2, 3)) @ np.diag(scale)
     points = points @ torch.from_numpy(matrix.T.astype(np.float32)) + torch.from_numpy(centre.astype(np.float32))
     if random.random() < 0.85:
@@ -108,6 +123,13 @@ def vary_intensity(hu: Tensor, random: np.random.Generator) -> Tensor:
     return hu
 
 
+def narrow_window(hu: Tensor) -> Tensor:
+    """What pictures of the window :data:`NARROW_HU` would have kept of a scan."""
+    low, high = NARROW_HU
+    above = hu.clamp(low, high)
+    return NARROW_DARK_HU + ((above - low) / NARROW_RAMP_HU).clamp(0, 1) * (above - NARROW_DARK_HU)
+
+
 def to_levels(hu: Tensor) -> Tensor:
     """The torch counterpart of :func:`TernarySegmentLib.engine.levels.hu_to_levels`, as float32."""
     low, high = WINDOW
@@ -121,6 +143,8 @@ def augmented_patch(
     patch: tuple[int, int, int],
     spacing: float,
     random: np.random.Generator,
+    sparse: bool = False,
+    narrow: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Cut and vary one patch.
 
@@ -130,10 +154,18 @@ def augmented_patch(
         patch: size in voxels.
         spacing: mm.
         random: every draw comes from here.
+        sparse: the scan is a part of one, annotated on some slices, of unknown pixel size; what lies beyond it is
+            :data:`UNANNOTATED` instead of like its border.
+        narrow: let the patch be seen through the window of such scans.
 
     Returns:
         HU levels, float32, and labels, int64, both of shape ``patch``.
     """
-    points = sample_points(centre, patch, spacing, random)
-    varied = vary_intensity(resample(hu, points, "bilinear"), random)
-    return to_levels(varied), resample(labels, points, "nearest").long()
+    points = sample_points(centre, patch, spacing, random, PIXEL_DOUBT if sparse else 0.0)
+    sampled = resample(hu, points, "bilinear")
+    varied = vary_intensity(narrow_window(sampled) if narrow else sampled, random)
+    cut = resample(labels, points, "nearest").long()
+    if sparse:
+        beyond = ((points < -0.5) | (points > torch.tensor(labels.shape) - 0.5)).any(-1)
+        cut[beyond] = UNANNOTATED
+    return to_levels(varied), cut

@@ -16,11 +16,13 @@ from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.grids import Grid, bounds, grid_over, to_grid
 from TernarySegmentLib.training.augment import augmented_patch
 from TernarySegmentLib.training.folds import fold_of
-from TernarySegmentLib.training.settings import LABELS, PANCREAS, Settings
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, UNANNOTATED, Settings
 from TernarySegmentLib.training.sources import EVERY_LABEL, Scan
 
 PHANTOM = "phantom"
 ALL_KNOWN = (True,) * len(LABELS)
+SOFT_HU = -20
+"""Above it lies what is neither fat nor gas."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,11 @@ class Case:
     Attributes:
         name: case number, or ``phantom<seed>``.
         hu: int16.
-        labels: uint8, indices into :data:`LABELS`.
+        labels: uint8, indices into :data:`LABELS`, or :data:`UNANNOTATED`.
         pancreas, organs: (n, 3) voxel positions that patches may be centred on.
         known: for each label whether the annotators drew it; a voxel of label 0 may belong to any that they did not.
         spacing: of the grid, mm; None in files from before it was kept.
+        sparse: a part of a scan, annotated on some slices only; the rest of it is :data:`UNANNOTATED`.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Case:
     organs: np.ndarray
     known: tuple[bool, ...] = ALL_KNOWN
     spacing: float | None = None
+    sparse: bool = False
 
     @property
     def is_phantom(self) -> bool:
@@ -56,8 +60,13 @@ def labels_on_grid(labels: sitk.Image, grid: Grid) -> np.ndarray:
     Returns:
         uint8 array of shape ``grid.size[::-1]``.
     """
-    scores = [to_grid(labels == value, grid, outside=float(value == 0)) for value in range(len(LABELS))]
-    return np.argmax(scores, axis=0).astype(np.uint8)
+    values = np.arange(len(LABELS), dtype=np.uint8)
+    sparse = bool((sitk.GetArrayViewFromImage(labels) == UNANNOTATED).any())
+    if sparse:
+        values = np.append(values, np.uint8(UNANNOTATED))
+    beyond = UNANNOTATED if sparse else 0
+    scores = [to_grid(labels == int(value), grid, outside=float(value == beyond)) for value in values]
+    return values[np.argmax(scores, axis=0)]
 
 
 def prepare_case(
@@ -103,8 +112,15 @@ def load(path: Path) -> Case:
         spacing = float(arrays["spacing"]) if "spacing" in arrays else None
     return Case(
         path.stem, torch.from_numpy(hu), torch.from_numpy(labels),
-        np.argwhere(labels == PANCREAS), np.argwhere(labels > 0)[::50], known, spacing,
+        np.argwhere(labels == PANCREAS), _organs(hu, labels, known), known, spacing,
+        sparse=bool((labels == UNANNOTATED).any()),
     )  # fmt: skip
+
+
+def _organs(hu: np.ndarray, labels: np.ndarray, known: tuple[bool, ...]) -> np.ndarray:
+    """Positions in organs; where not all were drawn, in anything that is neither fat nor gas and was annotated."""
+    drawn = labels > 0 if all(known) else hu > SOFT_HU
+    return np.argwhere(drawn & (labels != UNANNOTATED))[::50]
 
 
 def load_cases(folder: Path, names: list[str] | None = None) -> list[Case]:
@@ -117,8 +133,11 @@ def load_cases(folder: Path, names: list[str] | None = None) -> list[Case]:
 
 
 def divided(cases: list[Case], fold: int | None) -> tuple[list[Case], list[Case]]:
-    """Cases to train on, and cases to judge by: those of one fold, or none; phantoms never judge."""
-    judges = [case for case in cases if not case.is_phantom and fold_of(case.name) == fold]
+    """Cases to train on, and cases to judge by: those of one fold, or none.
+
+    Phantoms and scans that were annotated in part never judge.
+    """
+    judges = [case for case in cases if not (case.is_phantom or case.sparse) and fold_of(case.name) == fold]
     return [case for case in cases if case not in judges], judges
 
 
@@ -140,21 +159,32 @@ class PatchSampler:
     """Draws augmented training batches; the same seed and step always give the same batch."""
 
     def __init__(self, cases: list[Case], settings: Settings) -> None:
-        self.real = [case for case in cases if not case.is_phantom]
+        self.whole = [case for case in cases if not (case.is_phantom or case.sparse)]
+        self.sparse = [case for case in cases if case.sparse]
         self.phantoms = [case for case in cases if case.is_phantom]
         self.settings = settings
 
+    def _draw_case(self, random: np.random.Generator) -> Case:
+        if self.phantoms and (not (self.whole or self.sparse) or random.random() < self.settings.phantom_share):
+            pool = self.phantoms
+        elif self.sparse and (not self.whole or random.random() < self.settings.sparse_share):
+            pool = self.sparse
+        else:
+            pool = self.whole
+        return pool[random.integers(len(pool))]
+
     def _draw(self, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         settings = self.settings
-        synthetic = self.phantoms and (not self.real or random.random() < settings.phantom_share)
-        pool = self.phantoms if synthetic else self.real
-        case = pool[random.integers(len(pool))]
+        case = self._draw_case(random)
         centres = case.pancreas if random.random() < settings.pancreas_share and len(case.pancreas) else case.organs
         if not len(centres):  # a scan of another part of the body
             centres = np.array(case.hu.shape)[None] // 2
         jitter = random.uniform(-1, 1, 3) * np.array(settings.patch) * 0.2
         centre = centres[random.integers(len(centres))] + jitter
-        patch = augmented_patch(case.hu, case.labels, centre, settings.patch, settings.spacing, random)
+        narrow = bool(self.sparse) and not case.sparse and random.random() < settings.narrow_share
+        patch = augmented_patch(
+            case.hu, case.labels, centre, settings.patch, settings.spacing, random, case.sparse, narrow
+        )
         return *patch, torch.tensor(case.known)
 
     def batch(self, step: int) -> Batch:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from TernarySegmentLib.training.settings import LABELS, PANCREAS
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, UNANNOTATED
 
 
 def label_weights(pancreas: float) -> Tensor:
@@ -52,17 +52,26 @@ def segmentation_loss(scores: Tensor, labels: Tensor, weights: Tensor, known: Te
 
     Args:
         scores: (B, labels, N).
-        labels: int64 (B, N).
+        labels: int64 (B, N); :data:`UNANNOTATED` only where ``known`` is given.
         weights: (labels,).
-        known: bool (B, labels), the labels that were drawn; None when all were.
+        known: bool (B, labels), the labels that were drawn; None when all were, in every voxel.
     """
     log_probability = F.log_softmax(scores.float(), 1)
     probability = log_probability.exp()
+    target_labels = labels
     if known is not None:
         log_probability = marginal(log_probability, known)
-        probability = probability * known[:, :, None]  # what was not drawn cannot be wrong
-    cross_entropy = F.nll_loss(log_probability, labels, weights)
-    target = F.one_hot(labels, len(LABELS)).movedim(-1, 1)
+        annotated = labels != UNANNOTATED
+        # what was not drawn, or where nothing was, cannot be wrong
+        probability = probability * (known[:, :, None] & annotated[:, None])
+        target_labels = labels * annotated  # background, which the Dice leaves out
+        # a mean by hand: of a batch without any annotated voxel it is 0, not nan
+        weight = weights[target_labels] * annotated
+        picked = log_probability.gather(1, target_labels[:, None])[:, 0]
+        cross_entropy = -(picked * weight).sum() / weight.sum().clamp(min=1)
+    else:
+        cross_entropy = F.nll_loss(log_probability, labels, weights)
+    target = F.one_hot(target_labels, len(LABELS)).movedim(-1, 1)
     foreground = weights.clone()
     foreground[0] = 0
     dice = soft_dice(probability, target)

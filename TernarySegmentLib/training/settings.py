@@ -13,6 +13,8 @@ from TernarySegmentLib.training.quantise import Activations, Weights
 
 LABELS = ("background", "spleen", "right kidney", "left kidney", "gallbladder", "liver", "stomach", "aorta", "pancreas")
 PANCREAS = LABELS.index("pancreas")
+UNANNOTATED = 255
+"""Value of voxels that nobody annotated: they count in no loss, no Dice and no patch centre."""
 SETTINGS_FILE = "settings.json"
 
 
@@ -37,6 +39,9 @@ class Settings:
         frozen_norm: last part of the run in which batch norm uses population statistics, as inference does.
         pancreas_share: part of the patches centred on the pancreas; the rest is centred on any organ.
         phantom_share: part of the patches cut from synthetic abdomens.
+        sparse_share: part of the patches of real scans cut from those that were annotated on some slices only.
+        narrow_share: where there are such scans, whose pictures hold a narrow window of HU only: part of the other
+            patches that are seen through the same window, so that the window tells the network nothing.
         pancreas_weight: weight of the pancreas in cross-entropy and Dice, against 1 for each other label.
         ema: decay of the averaged weights that are evaluated and exported.
         seed: of everything random.
@@ -67,6 +72,8 @@ class Settings:
     frozen_norm: float = 0.1
     pancreas_share: float = 0.75
     phantom_share: float = 0.08
+    sparse_share: float = 0.4
+    narrow_share: float = 0.3
     pancreas_weight: float = 3.0
     ema: float = 0.998
     seed: int = 0

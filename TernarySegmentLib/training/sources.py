@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.imaging.grids import flip_anterior_posterior
-from TernarySegmentLib.training.settings import LABELS, PANCREAS
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, UNANNOTATED
 
 CASE = "{case}"
 """Stands for a case's name in the pattern of a path."""
@@ -50,6 +50,7 @@ def pairs(
     patterns: tuple[str, str] = OWN_PATTERNS,
     values: Mapping[int, int] | None = None,
     mirrored: bool = False,
+    prefix: str = "",
 ) -> list[Scan]:
     """Any folder of images and label maps.
 
@@ -60,6 +61,7 @@ def pairs(
             map already holds indices into :data:`LABELS`.
         mirrored: headers point front to back the wrong way, as in the BTCV scans rebuilt from pictures: read as they
             are, every patient is a mirror image.
+        prefix: put before each case's name, so that data sets with equal numbers can share a folder.
 
     Raises:
         InputError: nothing there, or an image without labels.
@@ -70,7 +72,7 @@ def pairs(
         image, labels = (root / pattern.replace(CASE, name) for pattern in patterns)
         if not labels.exists():
             raise InputError(f"“{image.name}” has no labels “{labels.name}”; add them or take the scan away.")
-        scans.append(Scan(name, partial(_read_pair, image, labels, values, mirrored), known))
+        scans.append(Scan(prefix + name, partial(_read_pair, image, labels, values, mirrored), known))
     return scans
 
 
@@ -96,13 +98,17 @@ def _read_pair(
 
 
 def translate(labels: sitk.Image, values: Mapping[int, int] | None) -> sitk.Image:
-    """A label map, uint8, with other values; None leaves them. Values that are not named become 0."""
+    """A label map, uint8, with other values; None leaves them.
+
+    Values that are not named become 0, but for :data:`UNANNOTATED`, which stays.
+    """
     array = np.rint(sitk.GetArrayViewFromImage(labels)).astype(np.int64)
     if values is not None:
-        table = np.zeros(int(max(array.max(), *values)) + 1, np.uint8)
+        table = np.zeros(int(max(array.max(), UNANNOTATED, *values)) + 1, np.uint8)
+        table[UNANNOTATED] = UNANNOTATED
         table[list(values)] = list(values.values())
         array = table[array]
-    elif array.min() < 0 or array.max() >= len(LABELS):
+    elif not np.isin(array, (*range(len(LABELS)), UNANNOTATED)).all():
         raise InputError(
             f"A label map holds the value {array.max()}, but there are {len(LABELS)} labels; use --values."
         )
@@ -174,6 +180,14 @@ def _read_masks(folder: Path) -> tuple[sitk.Image, sitk.Image]:
     return ct, labels
 
 
+def nih_slices(root: Path) -> list[Scan]:
+    """Partial volumes of NIH Pancreas-CT rebuilt from single slices: ``nih0001_ct.nii.gz``, ``nih0001_labels.nii.gz``.
+
+    Pancreas only (8); what nobody annotated is :data:`UNANNOTATED`.
+    """
+    return pairs(root, ("nih{case}_ct.nii.gz", "nih{case}_labels.nii.gz"), {PANCREAS: PANCREAS}, prefix="nih")
+
+
 def nih(root: Path) -> list[Scan]:
     """NIH Pancreas-CT (The Cancer Imaging Archive): DICOM in ``PANCREAS_0001/**``, ``label0001.nii.gz`` beside it."""
     folders = sorted(path for path in root.rglob("PANCREAS_[0-9]*") if path.is_dir())
@@ -235,5 +249,5 @@ def _holding(root: Path, folder: str) -> Path:
     return next((path for path in found if (path / folder).is_dir()), root)
 
 
-FORMATS = {"nih": nih, "msd": msd, "btcv": btcv, "totalsegmentator": totalsegmentator}
+FORMATS = {"nih": nih, "nih-slices": nih_slices, "msd": msd, "btcv": btcv, "totalsegmentator": totalsegmentator}
 """Data sets whose layout is known, by the name the command line calls them."""

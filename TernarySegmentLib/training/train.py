@@ -105,7 +105,7 @@ class Trainer:
         self.folder, self.settings, self.validation = folder, settings, validation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.mixed = has_bfloat16(self.device)
-        self.partial = any(not all(case.known) for case in cases)
+        self.partial = any(case.sparse or not all(case.known) for case in cases)
         self.sampler = PatchSampler(cases, settings)
         self.network = build(settings).to(self.device)
         if settings.start and not (folder / CHECKPOINT).exists():
