@@ -108,10 +108,12 @@ def translate(labels: sitk.Image, values: Mapping[int, int] | None) -> sitk.Imag
         table[UNANNOTATED] = UNANNOTATED
         table[list(values)] = list(values.values())
         array = table[array]
-    elif not np.isin(array, (*range(len(LABELS)), UNANNOTATED)).all():
-        raise InputError(
-            f"A label map holds the value {array.max()}, but there are {len(LABELS)} labels; use --values."
-        )
+    else:
+        foreign = np.setdiff1d(array, (*range(len(LABELS)), UNANNOTATED))
+        if foreign.size:
+            raise InputError(
+                f"A label map holds the value {foreign[-1]}, but there are {len(LABELS)} labels; use --values."
+            )
     translated = sitk.GetImageFromArray(array.astype(np.uint8))
     translated.CopyInformation(labels)
     return translated

@@ -19,10 +19,11 @@ from TernarySegmentLib.errors import InputError  # noqa: E402
 from TernarySegmentLib.imaging.grids import flip_anterior_posterior  # noqa: E402
 from TernarySegmentLib.imaging.measure import same_grid  # noqa: E402
 from TernarySegmentLib.training import __main__ as command_line  # noqa: E402
+from TernarySegmentLib.training.augment import NARROW_DARK_HU, NARROW_HU, narrow_window  # noqa: E402
 from TernarySegmentLib.training.data import PatchSampler, divided, load, load_cases  # noqa: E402
 from TernarySegmentLib.training.folds import FOLDS, fold_of, patient_of, split, table  # noqa: E402
 from TernarySegmentLib.training.losses import label_weights, segmentation_loss  # noqa: E402
-from TernarySegmentLib.training.settings import LABELS, PANCREAS  # noqa: E402
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, UNANNOTATED  # noqa: E402
 from TernarySegmentLib.training.sources import BTCV_VALUES, FORMATS, TOTALSEGMENTATOR_FILES, pairs  # noqa: E402
 from TernarySegmentLib.training.train import Trainer  # noqa: E402
 
@@ -251,6 +252,112 @@ def test_a_scan_of_another_part_of_the_body_can_be_sampled(tmp_path):
     batch = PatchSampler([load(tmp_path / "legs.npz")], TINY).batch(0)
     assert not batch.labels.any()
     assert batch.known.all(), "files from before know all labels"
+
+
+# --- scans that were annotated on some slices -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sparse_grid(tmp_path, said_by) -> Path:
+    """A whole scan and one whose upper third nobody annotated, prepared into one folder."""
+    labels = np.where(truth() == PANCREAS, PANCREAS, 0).astype(np.uint8)
+    labels[16:] = UNANNOTATED
+    write(scan(), tmp_path / "slices" / "nih0001_ct.nii.gz")
+    write(image(labels), tmp_path / "slices" / "nih0001_labels.nii.gz")
+    write(scan(), tmp_path / "whole" / "0006_ct.nii.gz")
+    write(image(truth()), tmp_path / "whole" / "0006_labels.nii.gz")
+    target = tmp_path / "grid"
+    for source in (["--format", "nih-slices", "--source", tmp_path / "slices"], ["--source", tmp_path / "whole"]):
+        said_by("prepare", *source, "--target", target, "--spacing", 2, "--phantoms", 0)
+    return target
+
+
+@pytest.fixture
+def said_by(monkeypatch, capsys):
+    """Run a command of the training program and give what it prints."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["training", *map(str, arguments)])
+        assert command_line.main() == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_what_nobody_annotated_stays_apart_on_the_working_grid(sparse_grid):
+    whole, sparse = load_cases(sparse_grid)
+    assert (whole.name, whole.sparse, sparse.name, sparse.sparse) == ("0006", False, "nih0001", True)
+    assert set(np.unique(sparse.labels)) == {0, PANCREAS, UNANNOTATED}
+    assert sparse.known == tuple(PANCREAS_KNOWN[0].tolist())
+    border = 16 * 3 / 2  # annotated slices of 3 mm on a grid of 2 mm
+    unannotated = (sparse.labels == UNANNOTATED).all(2).all(1).numpy()
+    assert np.flatnonzero(unannotated)[0] == pytest.approx(border, abs=1)
+    for positions in (sparse.pancreas, sparse.organs):
+        assert len(positions)
+        assert (sparse.labels[tuple(positions.T)] != UNANNOTATED).all(), "no patch is centred where nothing is known"
+
+
+def test_no_patch_counts_what_lies_beyond_a_sparse_scan(sparse_grid):
+    settings = TINY.changed(patch=(80, 16, 16), batch=8, sparse_share=1.0)
+    batch = PatchSampler(load_cases(sparse_grid), settings).batch(0)
+    assert (batch.labels[:, 0] == UNANNOTATED).all(), "below the first slice"
+    assert (batch.labels[:, -1] == UNANNOTATED).all(), "above the last"
+    assert (batch.labels == 0).any()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_the_sparse_share_says_how_many_patches_are_of_sparse_scans(sparse_grid, share):
+    sampler = PatchSampler(load_cases(sparse_grid), TINY.changed(batch=12, sparse_share=share))
+    complete = sampler.batch(0).known.all(1)
+    assert complete.float().mean() == 1 - share
+
+
+def test_unannotated_voxels_change_neither_loss_nor_gradient():
+    scores = torch.randn(2, len(LABELS), 200, requires_grad=True)
+    labels = torch.randint(0, len(LABELS), (2, 200))
+    known = torch.ones(2, len(LABELS), dtype=torch.bool)
+    seen, hidden = scores[:, :, :150], torch.where(torch.arange(200) < 150, labels, UNANNOTATED)
+    expected = segmentation_loss(seen, labels[:, :150], WEIGHTS, known)
+    loss = segmentation_loss(scores, hidden, WEIGHTS, known)
+    torch.testing.assert_close(loss, expected)
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert not gradient[:, :, 150:].any()
+    assert gradient[:, :, :150].any()
+
+
+def test_a_batch_that_nobody_annotated_costs_nothing():
+    scores = torch.randn(1, len(LABELS), 50, requires_grad=True)
+    labels = torch.full((1, 50), UNANNOTATED)
+    loss = segmentation_loss(scores, labels, WEIGHTS, torch.ones(1, len(LABELS), dtype=torch.bool))
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert torch.isfinite(loss)
+    assert not gradient.any()
+
+
+def test_the_narrow_window_keeps_soft_tissue_and_tells_nothing_else_apart():
+    inside = torch.linspace(NARROW_HU[0] + 8, NARROW_HU[1], 50)
+    torch.testing.assert_close(narrow_window(inside), inside)
+    assert (narrow_window(torch.tensor([-1000.0, -100.0, 0.0, NARROW_HU[0]])) == NARROW_DARK_HU).all()
+    assert (narrow_window(torch.tensor([NARROW_HU[1], 400.0, 3000.0])) == NARROW_HU[1]).all()
+    ramp = narrow_window(torch.linspace(-50, 300, 500))
+    assert (ramp.diff() >= 0).all()
+
+
+def test_a_sparse_scan_always_trains(sparse_grid):
+    cases = load_cases(sparse_grid)
+    for fold in range(FOLDS):
+        training, judges = divided(cases, fold)
+        assert "nih0001" in {case.name for case in training}
+        assert {case.name for case in judges} <= {"0006"}
+
+
+def test_label_values_that_mean_nothing_are_refused(tmp_path):
+    write(scan(), tmp_path / "a_ct.nii.gz")
+    labels = truth()
+    labels[0, 0, 0] = 77
+    write(image(labels), tmp_path / "a_labels.nii.gz")
+    with pytest.raises(InputError, match="holds the value 77"):
+        pairs(tmp_path)[0].read()
 
 
 # --- folds ------------------------------------------------------------------------------------------------------------
