@@ -1,4 +1,4 @@
-"""``python -m TernarySegmentLib.training prepare|train|curves|export|calibrate|evaluate|review|ablation``."""
+"""Make weights from labelled scans and judge them: ``python -m TernarySegmentLib.training COMMAND``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import itertools
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from TernarySegmentLib.errors import InputError, TernarySegmentError
 from TernarySegmentLib.training.folds import FOLDS
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTINGS_FILE, Settings
 from TernarySegmentLib.training.sources import FORMATS, OWN_PATTERNS, Scan, pairs
+
+if TYPE_CHECKING:
+    from TernarySegmentLib.training.evaluate import Compared
 
 DEFAULT_SOURCE = Path("data-local/btcv-native")
 """Where a checkout keeps the scans that the shipped weights were chosen on; their headers are mirrored."""
@@ -57,6 +62,38 @@ def _train(options: argparse.Namespace) -> None:
     trainer = Trainer(options.run, settings, *divided(load_cases(options.data), settings.fold))
     stop = time.monotonic() + 60 * options.minutes
     for line in trainer.run(until=lambda: time.monotonic() > stop, compiled=not options.eager, every=options.every):
+        print(line, flush=True)
+
+
+def _crossvalidate(options: argparse.Namespace) -> None:
+    import torch
+
+    from TernarySegmentLib.pipeline import Options, load_model
+    from TernarySegmentLib.training.crossvalidate import fold_model, train_fold
+    from TernarySegmentLib.training.data import load_cases
+    from TernarySegmentLib.training.evaluate import evaluate, summary_lines
+    from TernarySegmentLib.training.folds import fold_of
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    cases, settings, coarse = load_cases(options.data), _settings(options), load_model(options.coarse)
+    stop = time.monotonic() + 60 * options.minutes
+    for fold in options.folds:
+        for line in train_fold(
+            options.run, settings, cases, fold, lambda: time.monotonic() > stop, options.every, not options.eager
+        ):
+            print(line, flush=True)
+        if time.monotonic() > stop:
+            print("The time is up; give the command again to go on.")
+            return
+    scans = _scans(options, options.source)
+
+    def compared() -> Iterator[Compared]:
+        for fold in options.folds:
+            model = fold_model(options.run, cases, fold, coarse)
+            yield from evaluate([scan for scan in scans if fold_of(scan.name) == fold], Options(model=model))
+
+    for line in summary_lines(compared()):
         print(line, flush=True)
 
 
@@ -253,6 +290,26 @@ def _source_options(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _schedule_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", choices=sorted(PRESETS), default="fine")
+    # what is left out keeps the value of the run or of the preset
+    command.add_argument("--steps", type=int, default=argparse.SUPPRESS, help="length of the schedule")
+    command.add_argument("--rate", type=float, default=argparse.SUPPRESS, help="peak learning rate")
+    command.add_argument("--seed", type=int, default=argparse.SUPPRESS)
+    command.add_argument(
+        "--start", default=argparse.SUPPRESS, help="model file or run folder whose weights to start from (fine-tuning)"
+    )
+    command.add_argument("--stage", default=argparse.SUPPRESS, help="which of its networks (default: the preset's)")
+    command.add_argument(
+        "--teacher", metavar="RUN", default=argparse.SUPPRESS,
+        help="folder of a finished run, full precision and of any size, whose scores to learn from too",
+    )  # fmt: skip
+    command.add_argument("--threads", type=int, default=0)
+    command.add_argument("--minutes", type=float, default=1e9, help="stop after this long, to be resumed")
+    command.add_argument("--every", type=int, default=500, help="steps between evaluations (default 500)")
+    command.add_argument("--eager", action="store_true", help="no torch.compile")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m TernarySegmentLib.training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -268,27 +325,23 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train, or go on training, in a run folder")
     train.add_argument("--data", type=Path, required=True, help="folder that prepare wrote")
     train.add_argument("--run", type=Path, required=True, help="folder of this run; a checkpoint there is resumed")
-    train.add_argument("--preset", choices=sorted(PRESETS), default="fine")
-    # what is left out keeps the value of the run or of the preset
-    train.add_argument("--steps", type=int, default=argparse.SUPPRESS, help="length of the schedule")
-    train.add_argument("--rate", type=float, default=argparse.SUPPRESS, help="peak learning rate")
-    train.add_argument("--seed", type=int, default=argparse.SUPPRESS)
-    train.add_argument(
-        "--start", default=argparse.SUPPRESS, help="model file or run folder whose weights to start from (fine-tuning)"
-    )
-    train.add_argument("--stage", default=argparse.SUPPRESS, help="which of its networks (default: the preset's)")
-    train.add_argument(
-        "--teacher", metavar="RUN", default=argparse.SUPPRESS,
-        help="folder of a finished run, full precision and of any size, whose scores to learn from too",
-    )  # fmt: skip
     train.add_argument(
         "--fold", type=_fold, default=argparse.SUPPRESS, help="kept back as validation set: 0 to 4, or none"
     )
-    train.add_argument("--threads", type=int, default=0)
-    train.add_argument("--minutes", type=float, default=1e9, help="stop after this long, to be resumed")
-    train.add_argument("--every", type=int, default=500, help="steps between evaluations (default 500)")
-    train.add_argument("--eager", action="store_true", help="no torch.compile")
     train.set_defaults(run_command=_train)
+
+    crossvalidate = commands.add_parser(
+        "crossvalidate", help="train one network for each fold and judge every scan by one that never saw it; resumable"
+    )
+    crossvalidate.add_argument("--data", type=Path, required=True, help="folder that prepare wrote")
+    crossvalidate.add_argument("--source", type=Path, required=True, help="folder of the scans that judge")
+    _source_options(crossvalidate)
+    crossvalidate.add_argument("--run", type=Path, required=True, help="folder of the folds' run folders")
+    crossvalidate.add_argument("--coarse", type=Path, required=True, help="model file whose coarse network localises")
+    crossvalidate.add_argument("--folds", type=int, nargs="+", choices=range(FOLDS), default=[*range(FOLDS)])
+    crossvalidate.set_defaults(run_command=_crossvalidate)
+    for command in (train, crossvalidate):
+        _schedule_options(command)
 
     average = commands.add_parser("average", help="make one network of several runs that started alike: their mean")
     average.add_argument("of", type=Path, nargs="+", metavar="RUN", help="folders that train wrote")

@@ -11,10 +11,8 @@ from pathlib import Path
 
 from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.training.data import Case, divided
-from TernarySegmentLib.training.evaluate import Compared, compare_case
 from TernarySegmentLib.training.export import export_run
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, Settings
-from TernarySegmentLib.training.sources import Scan
 from TernarySegmentLib.training.train import Trainer
 
 
@@ -49,13 +47,3 @@ def fold_model(runs: Path, cases: list[Case], fold: int, coarse: modelfile.Model
     path = fold_folder(runs, fold) / "model.npz"
     modelfile.save(modelfile.Model(stages, LABELS, PANCREAS, {"fine": made}), path)
     return path
-
-
-def judge_fold(scans: list[Scan], judges: list[str], model: Path) -> Iterator[Compared]:
-    """Segment and compare the scans that a fold kept back."""
-    from TernarySegmentLib.pipeline import Options
-
-    for scan in scans:
-        if scan.name in judges:
-            ct, labels = scan.read()
-            yield compare_case(scan.name, ct, labels == PANCREAS, Options(model=model))

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.pipeline import Options, run, segment
 from TernarySegmentLib.training.metrics import Agreement, compare, mean_dice
-from TernarySegmentLib.training.settings import PANCREAS
+from TernarySegmentLib.training.settings import PANCREAS, UNANNOTATED
 from TernarySegmentLib.training.sources import Scan
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Score:
             None when the scan could not be segmented at all.
         seconds: of the whole pipeline, reading not included.
         failure: a sentence on what went wrong; empty when nothing did.
-        sparse: compared on the annotated slices only.
+        sparse: compared where the scan is annotated only.
     """
 
     name: str
@@ -76,7 +77,9 @@ class Compared:
     mask: sitk.Image | None
 
 
-def compare_case(name: str, ct: sitk.Image, expert: sitk.Image, options: Options, sparse: bool = False) -> Compared:
+def compare_case(
+    name: str, ct: sitk.Image, expert: sitk.Image, options: Options, annotated: np.ndarray | None = None
+) -> Compared:
     """Segment a scan and compare with an expert's mask on the same grid.
 
     Args:
@@ -84,22 +87,27 @@ def compare_case(name: str, ct: sitk.Image, expert: sitk.Image, options: Options
         ct: the scan.
         expert: non-zero inside the pancreas.
         options: of the pipeline.
-        sparse: the expert drew on some slices only (those with any voxel set); compare there.
+        annotated: bool (z, y, x), where the expert looked; None everywhere. Nothing else is compared.
     """
     try:
         result = run(segment(ct, options))
     except InputError as error:
-        return Compared(Score(name, None, 0.0, str(error), sparse), ct, expert, None)
-    return judge(name, ct, expert, result.mask, sum(result.seconds.values()), sparse)
+        return Compared(Score(name, None, 0.0, str(error), annotated is not None), ct, expert, None)
+    return judge(name, ct, expert, result.mask, sum(result.seconds.values()), annotated)
 
 
 def judge(
-    name: str, ct: sitk.Image, expert: sitk.Image, mask: sitk.Image, seconds: float, sparse: bool = False
+    name: str,
+    ct: sitk.Image,
+    expert: sitk.Image,
+    mask: sitk.Image,
+    seconds: float,
+    annotated: np.ndarray | None = None,
 ) -> Compared:
     """Compare a mask with an expert's on the same grid; arguments as for :func:`compare_case`."""
     truth, found = (sitk.GetArrayViewFromImage(image) != 0 for image in (expert, mask))
-    if sparse:
-        annotated = truth.any((1, 2))
+    sparse = annotated is not None
+    if annotated is not None:
         truth, found = truth[annotated], found[annotated]
     # distances between surfaces have no meaning where slices in between are not outlined
     agreement = compare(found, truth, ct.GetSpacing()[::-1], distances=not sparse)
@@ -110,13 +118,16 @@ def evaluate(scans: list[Scan], options: Options) -> Iterator[Compared]:
     """Score labelled scans (see :mod:`TernarySegmentLib.training.sources`), one by one."""
     for scan in scans:
         ct, labels = scan.read()
-        yield compare_case(scan.name, ct, labels == PANCREAS, options)
+        annotated = sitk.GetArrayViewFromImage(labels) != UNANNOTATED
+        yield compare_case(scan.name, ct, labels == PANCREAS, options, None if annotated.all() else annotated)
 
 
 def evaluate_sparse(ct_path: Path, mask_path: Path, options: Options) -> Compared:
-    """Slice-wise score of one sparsely annotated scan, such as NIH Pancreas-CT slices with an expert's outline."""
-    name = ct_path.parent.name or ct_path.name
-    return compare_case(name, read_ct(ct_path), sitk.ReadImage(str(mask_path)), options, sparse=True)
+    """Score one scan that an expert outlined on some slices, those on which the mask has any voxel."""
+    expert = sitk.ReadImage(str(mask_path))
+    outlined = sitk.GetArrayViewFromImage(expert) != 0
+    annotated = np.broadcast_to(outlined.any((1, 2), keepdims=True), outlined.shape)
+    return compare_case(ct_path.parent.name or ct_path.name, read_ct(ct_path), expert, options, annotated)
 
 
 def summary_lines(cases: Iterable[Compared], report: Report | None = None) -> Iterator[str]:
@@ -132,8 +143,9 @@ def summary_lines(cases: Iterable[Compared], report: Report | None = None) -> It
         if report is not None:
             report.add(case)
         yield str(case.score)
-    whole = [score.agreement for score in scores if not score.sparse]
-    if whole:
-        mean = mean_dice(whole)
-        yield f"mean Dice of {mean.count} cases: {mean.value:.3f} (95 % {mean.low:.3f} to {mean.high:.3f})"
+    whole, sparse = ([score.agreement for score in scores if score.sparse == kind] for kind in (False, True))
+    for agreements, least, kind in ((whole, 1, "cases"), (sparse, 2, "cases, annotated slices only")):
+        if len(agreements) >= least:
+            mean = mean_dice(agreements)
+            yield f"mean Dice of {mean.count} {kind}: {mean.value:.3f} (95 % {mean.low:.3f} to {mean.high:.3f})"
     yield from (f"failed: {score.name}: {score.failure}" for score in scores if score.failure)

@@ -109,6 +109,25 @@ def test_evaluate_judges_scans_a_sparse_one_and_a_twin_and_writes_a_report(tmp_p
     }  # fmt: skip
 
 
+def test_crossvalidation_judges_every_scan_by_a_network_that_never_saw_it_and_goes_on_where_it_was(
+    tmp_path, scans, said
+):
+    said("prepare", *source(scans), "--target", tmp_path / "data", "--spacing", TINY.spacing, "--phantoms", 0)
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    TINY.save(runs / SETTINGS_FILE)
+    folds = sorted({fold_of(JUDGE), fold_of(TRAINED)})
+    command = ["crossvalidate", "--data", tmp_path / "data", *source(scans), "--run", runs, "--coarse", DEFAULT_MODEL]
+    lines = said(*command, "--folds", *folds, "--eager", "--every", TINY.steps)
+    for fold, judged in ((fold_of(JUDGE), JUDGE), (fold_of(TRAINED), TRAINED)):
+        (trained,) = [line for line in lines if line.startswith(f"fold {fold}, step {TINY.steps}:")]
+        assert f"Dice {judged} " in trained, "the curve is of the scan kept back"
+        assert sum(line.startswith(f"{judged}: Dice") for line in lines) == 1
+    assert any(line.startswith("mean Dice of 2 cases:") for line in lines)
+    again = said(*command, "--folds", *folds, "--eager")
+    assert not any(line.startswith("fold") for line in again), "nothing is trained twice"
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """Scans and options that the command hands to the evaluation, which is left out."""
