@@ -8,12 +8,17 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.tissue import Shares, lacks_fat, scaled, shares
 
 FEWEST_VOXELS = 8
 """Along any axis; with fewer there is no volume to speak of."""
 
 SMALLEST_EXTENT_MM = 40.0
 """Along any axis; a pancreas is 120-200 mm wide and 60-120 mm high."""
+
+LARGEST_EXTENT_MM = (1200.0, 1200.0, 2500.0)
+"""Along the patient's axes. No scanner's field is wider than 850 mm, which turned by 45° takes 1,200, and few people
+are longer than 2,100. The coarse working grid then holds at most 56 million voxels and takes 2 GB."""
 
 SPACING_RANGE_MM = (0.05, 20.0)
 """What is outside was written in metres or micrometres, or never written."""
@@ -66,13 +71,13 @@ def check_ct(image: sitk.Image) -> CtSummary:
     """
     _check_shape(image)
     _check_grid(image)
-    low, high = _check_values(image)
+    low, high, found = _check_values(image)
     size, spacing = image.GetSize(), image.GetSpacing()
     sentence = (
         f"{'×'.join(str(n) for n in size)} voxels, {'×'.join(f'{s:.2f}' for s in spacing)} mm, "
         f"HU {_number(low)}…{_number(high)}"
     )
-    return CtSummary(size, spacing, low, high, sentence, _warnings(image))
+    return CtSummary(size, spacing, low, high, sentence, _warnings(image, found))
 
 
 def _number(value: float) -> str:
@@ -103,10 +108,21 @@ def _check_grid(image: sitk.Image) -> None:
             f"{'×'.join(f'{e:.0f}' for e in extent)} mm); at least {FEWEST_VOXELS} voxels and "
             f"{SMALLEST_EXTENT_MM:.0f} mm on every axis are needed."
         )
+    if (_extent(image) > LARGEST_EXTENT_MM).any():
+        raise InputError(
+            f"The image measures {'×'.join(f'{e:.0f}' for e in _extent(image))} mm, more than a body and than "
+            f"{'×'.join(f'{e:.0f}' for e in LARGEST_EXTENT_MM)} mm; correct its spacing, or crop it to the abdomen."
+        )
 
 
-def _check_values(image: sitk.Image) -> tuple[float, float]:
-    """Smallest and largest value of an image in HU.
+def _extent(image: sitk.Image) -> np.ndarray:
+    """Along the patient's axes, whatever the image's own, mm (3,)."""
+    matrix = np.abs(np.array(image.GetDirection()).reshape(3, 3))
+    return matrix @ (np.array(image.GetSpacing()) * image.GetSize())
+
+
+def _check_values(image: sitk.Image) -> tuple[float, float, Shares]:
+    """Smallest and largest value of an image in HU, and how its values are spread.
 
     A CT has negative values, if only those of fat; also one that was clipped at -125 HU or cropped inside the body.
     """
@@ -121,7 +137,8 @@ def _check_values(image: sitk.Image) -> tuple[float, float]:
             f"The values run from {low:g} to {high:g} with soft tissue near 1000, so they are not HU but shifted; "
             "subtract 1024 from every voxel first."
         )
-    if image.GetSizeOfPixelComponent() == 1 or (low >= 0 and 1 < high <= 255):
+    octets = (low >= 0 and 1 < high <= 255) or (low >= -128 and high <= 127 and high - low >= SMALLEST_RANGE_HU)
+    if image.GetSizeOfPixelComponent() == 1 or octets:
         raise InputError(
             f"The values run from {low:g} to {high:g}, as in an 8-bit picture; choose the original CT in HU."
         )
@@ -132,7 +149,14 @@ def _check_values(image: sitk.Image) -> tuple[float, float]:
             f"The values run from {low:g} to {high:g} with none below 0, so this is not a CT in HU (perhaps MR or "
             "PET); choose a CT."
         )
-    return low, high
+    found = shares(values)
+    reason = scaled(found)
+    if reason is not None:
+        raise InputError(
+            f"The values run from {low:g} to {high:g} and {reason}, so they were scaled or stretched; choose the "
+            "original CT in HU."
+        )
+    return low, high, found
 
 
 def _is_shifted(values: np.ndarray) -> bool:
@@ -149,16 +173,13 @@ def _is_shifted(values: np.ndarray) -> bool:
     return bool(tissue > 0.1 * sample.size and tissue > 0.6 * dense.size)
 
 
-def _warnings(image: sitk.Image) -> tuple[str, ...]:
-    spacing = np.array(image.GetSpacing())
+def _warnings(image: sitk.Image, found: Shares) -> tuple[str, ...]:
+    spacing, extent = np.array(image.GetSpacing()), _extent(image)
     said = []
     if spacing.max() > THICK_MM + 0.01:
         said.append(
             f"The slices are {spacing.max():.1f} mm apart; with more than {THICK_MM:.0f} mm borders are less sure."
         )
-    # extent along the patient's axes, whatever the image's own
-    matrix = np.abs(np.array(image.GetDirection()).reshape(3, 3))
-    extent = matrix @ (spacing * image.GetSize())
     if min(extent[:2]) < SMALL_FIELD_MM:
         said.append(
             f"The field of view is only {extent[0]:.0f}×{extent[1]:.0f} mm across; "
@@ -166,4 +187,9 @@ def _warnings(image: sitk.Image) -> tuple[str, ...]:
         )
     if extent[2] < SHORT_SCAN_MM:
         said.append(f"The scan is only {extent[2]:.0f} mm long from foot to head; the pancreas may be cut off.")
+    if lacks_fat(found):
+        said.append(
+            f"Hardly anything ({100 * found.fat:.1f} %) has the value of fat, near -100 HU; check that the values are "
+            "HU and that their window was not cut."
+        )
     return tuple(said)

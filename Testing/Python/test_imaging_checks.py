@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import numpy as np
@@ -11,6 +12,7 @@ import SimpleITK as sitk
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.checks import check_ct
 from TernarySegmentLib.imaging.files.reading import read_ct
+from TernarySegmentLib.phantom import make_phantom
 
 AIR, FAT, SOFT, LIVER, BONE = -1000, -110, 45, 110, 700
 
@@ -89,6 +91,65 @@ def mr() -> sitk.Image:
     )
 
 
+def stretched(image: sitk.Image, window: tuple[int, int], onto: tuple[int, int]) -> sitk.Image:
+    """The values of a window spread over another range."""
+    (low, high), (bottom, top) = window, onto
+    values = np.clip(sitk.GetArrayFromImage(image).astype(float), low, high)
+    result = sitk.GetImageFromArray(np.rint((values - low) / (high - low) * (top - bottom) + bottom).astype(np.int16))
+    result.CopyInformation(image)
+    return result
+
+
+def scaled(image: sitk.Image, factor: float) -> sitk.Image:
+    return stretched(image, (-1024, 3071), (round(-1024 * factor), round(3071 * factor)))
+
+
+WINDOWS = [(-160, 240), (-1000, 1000), (-125, 275)]
+STRETCHED = [(a, b) for a in WINDOWS for b in ((-1000, 1000), (-1024, 3071), (-2000, 2000), (-500, 500)) if a != b]
+
+
+@pytest.mark.parametrize("factor", [0.5, 2, 3, 10])
+def test_values_that_were_multiplied_are_refused(factor, real):
+    for name, ct in real.items():
+        assert "scaled or stretched" in refusal(scaled(ct, factor)), name
+    assert "scaled or stretched" in refusal(scaled(body(), factor))
+
+
+@pytest.mark.parametrize(("window", "onto"), STRETCHED, ids=str)
+def test_a_window_stretched_to_another_range_is_refused(window, onto, real):
+    for name, ct in real.items():
+        # what looks shifted too is told first; once shifted back it is still stretched
+        assert any(word in refusal(stretched(ct, window, onto)) for word in ("stretched", "shifted")), name
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.25, 0.5])
+def test_clipped_values_that_were_divided_draw_a_note_at_least(factor, real):
+    for ct in (*real.values(), body()):
+        divided = stretched(ct, (-125, 275), (round(-125 * factor), round(275 * factor)))
+        try:
+            warnings = check_ct(divided).warnings
+        except InputError:
+            continue
+        assert [w for w in warnings if "value of fat" in w]
+
+
+@pytest.fixture(scope="module")
+def real(request) -> dict[str, sitk.Image]:
+    """Phantoms, and the real CTs where they are: an abdomen with and one without contrast agent."""
+    found = {f"phantom {seed}": make_phantom(seed, spacing=(2.0, 2.0, 3.0)).ct for seed in (0, 101)}
+    with contextlib.suppress(pytest.skip.Exception):
+        folder = request.getfixturevalue("shared_data")
+        found["with contrast agent"] = read_ct(folder / "nih_pancreas_0004" / "ct.nii.gz")[::3, ::3, ::3]
+        found["without"] = read_ct(folder / "acrin_dicom")[::3, ::3]
+    return found
+
+
+def test_real_values_draw_no_note_clipped_or_not(real):
+    for name, ct in real.items():
+        for window in ((-3024, 3071), (-1024, 1500), (-125, 275), (-500, 500), (-160, 240)):
+            assert check_ct(sitk.Clamp(ct, ct.GetPixelID(), *window)).warnings == (), (name, window)
+
+
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
@@ -104,6 +165,7 @@ def mr() -> sitk.Image:
         pytest.param(body(kind=sitk.sitkFloat32) / 1000, "after normalising", id="divided by 1000"),
         pytest.param(sitk.Normalize(body(kind=sitk.sitkFloat32)), "after normalising", id="mean 0, deviation 1"),
         pytest.param(sitk.RescaleIntensity(body(kind=sitk.sitkFloat32), 0, 1), "after normalising", id="0 to 1"),
+        pytest.param(stretched(body(), (-1000, 1000), (-127, 127)), "8-bit picture", id="8 bits, signed"),
         pytest.param(mr(), "not a CT in HU", id="MR"),
         pytest.param(sitk.Abs(body(kind=sitk.sitkFloat32) + 1000) * 20, "not a CT in HU", id="PET"),
         pytest.param(body() * 0, "Every voxel of the image is 0", id="constant 0"),
@@ -130,6 +192,15 @@ def test_a_spacing_in_metres_or_micrometres_is_refused_with_the_spacing(spacing)
     text = refusal(image)
     assert "voxel size" in text
     assert f"{spacing[0]:.3g}" in text
+
+
+@pytest.mark.parametrize("spacing", [(3.0, 3.0, 19.9 * 3), (14.0, 3.0, 4.0), (3.0, 13.0, 4.0)])
+def test_what_is_larger_than_a_body_is_refused_with_its_size(spacing):
+    long = sitk.Expand(body(), (1, 1, 3), sitk.sitkNearestNeighbor)
+    long.SetSpacing((spacing[0], spacing[1], spacing[2] / 3))
+    text = refusal(long)
+    assert "more than a body" in text
+    assert f"{long.GetSize()[0] * spacing[0]:.0f}×" in text
 
 
 @pytest.mark.parametrize("component", range(3))
