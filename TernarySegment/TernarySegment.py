@@ -142,8 +142,8 @@ class TernarySegmentLogic(ScriptedLoadableModuleLogic):
 
         from TernarySegmentLib.review.resegment import resegment
 
-        mirrored = report.mirrored if report is not None else None
-        options = replace(self.options(parameters), region=None, mirrored=mirrored)
+        flipped = report.flipped if report is not None else None
+        options = replace(self.options(parameters), region=None, flipped=flipped)
 
         def steps():
             ct = scan.image()

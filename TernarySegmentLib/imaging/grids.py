@@ -17,6 +17,9 @@ OUTSIDE_HU = -1024
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Lower and upper corner in LPS, mm."""
 
+Flips = tuple[bool, bool, bool]
+"""Which axes of the patient are reversed: left to right, front to back, head to foot."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -57,18 +60,25 @@ def positions(image: sitk.Image, indices: np.ndarray) -> np.ndarray:
     return indices[:, ::-1] @ voxel_steps(image).T + image.GetOrigin()
 
 
+def flip(image: sitk.Image, flips: Flips) -> sitk.Image:
+    """The same voxels with axes of the patient reversed in position and direction: x becomes -x where flipped."""
+    signs = np.where(flips, -1.0, 1.0)
+    flipped = sitk.Image(image)
+    flipped.SetOrigin((signs * image.GetOrigin()).tolist())
+    flipped.SetDirection((signs[:, None] * np.array(image.GetDirection()).reshape(3, 3)).ravel().tolist())
+    return flipped
+
+
 def flip_anterior_posterior(image: sitk.Image) -> sitk.Image:
-    """The same voxels with the patient's front and back exchanged: y becomes -y in position and direction."""
-    turned = sitk.Image(image)
-    turned.SetOrigin([sign * v for sign, v in zip((1, -1, 1), image.GetOrigin(), strict=True)])
-    turned.SetDirection((np.array(image.GetDirection()).reshape(3, 3) * np.array([[1], [-1], [1]])).ravel())
-    return turned
+    """The same voxels with the patient's front and back exchanged."""
+    return flip(image, (False, True, False))
 
 
-def flip_box(box: Box) -> Box:
-    """The same part of the patient after :func:`flip_anterior_posterior`."""
-    (left, front, foot), (right, back, head) = box
-    return (left, -back, foot), (right, -front, head)
+def flip_box(box: Box, flips: Flips) -> Box:
+    """The same part of the patient after :func:`flip`."""
+    lower = tuple(-high if turn else low for low, high, turn in zip(*box, flips, strict=True))
+    upper = tuple(-low if turn else high for low, high, turn in zip(*box, flips, strict=True))
+    return lower, upper  # type: ignore[return-value]
 
 
 def bounds(image: sitk.Image) -> Box:

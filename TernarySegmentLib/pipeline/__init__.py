@@ -1,7 +1,7 @@
 """The whole job as one generator: options, localise, decide, restore, measure. Knows no files and no Slicer."""
 
 from TernarySegmentLib.pipeline.decide import CLIP_LOGITS, MINIMUM_ML, plausible
-from TernarySegmentLib.pipeline.job import MIRRORED, FineOutput, fine_pass, restored, run, segment
+from TernarySegmentLib.pipeline.job import FineOutput, fine_pass, put_right, restored, run, segment
 from TernarySegmentLib.pipeline.loading import load_model
 from TernarySegmentLib.pipeline.options import DEFAULT_MODEL, Options, Progress, Result
 
@@ -9,7 +9,6 @@ __all__ = [
     "CLIP_LOGITS",
     "DEFAULT_MODEL",
     "MINIMUM_ML",
-    "MIRRORED",
     "FineOutput",
     "Options",
     "Progress",
@@ -17,6 +16,7 @@ __all__ = [
     "fine_pass",
     "load_model",
     "plausible",
+    "put_right",
     "restored",
     "run",
     "segment",

@@ -32,11 +32,23 @@ CLIP_LOGITS = 8.0
 
 @dataclass(frozen=True)
 class Decision:
-    """What a network said about a volume: the target's margin in logits, float32 (z, y, x), on a working grid."""
+    """What networks said about a volume.
+
+    Attributes:
+        margin: of the target, mean over the networks, in logits, float32 (z, y, x).
+        grid: the working grid.
+        backend: the kernels that computed.
+        levels: what they saw, int8 (z, y, x).
+        window: lowest and highest HU of the levels.
+        labels: what the last of them called each voxel, uint8 (z, y, x).
+    """
 
     margin: np.ndarray
     grid: Grid
     backend: str
+    levels: np.ndarray
+    window: tuple[float, float]
+    labels: np.ndarray
 
 
 Steps = Generator[Progress, None, Decision]
@@ -72,7 +84,8 @@ def decide(
             steps.close()
         margins.append(np.clip(scores.margin * np.float32(network.score_step), -CLIP_LOGITS, CLIP_LOGITS))
         backend = network.kernels.NAME
-    return Decision(sum(margins[1:], margins[0]) / np.float32(len(margins)), grid, backend)
+    margin = sum(margins[1:], margins[0]) / np.float32(len(margins))
+    return Decision(margin, grid, backend, levels, window, scores.label)
 
 
 def smoothed(margin: np.ndarray, grid: Grid, sigma_mm: float) -> np.ndarray:

@@ -12,10 +12,11 @@ from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.imaging.checks import check_ct
 from TernarySegmentLib.imaging.grids import (
     Box,
+    Flips,
     Grid,
     blank,
     bounds,
-    flip_anterior_posterior,
+    flip,
     flip_box,
     to_image,
 )
@@ -26,11 +27,7 @@ from TernarySegmentLib.pipeline.decide import decide, plausible, smoothed
 from TernarySegmentLib.pipeline.loading import load_model, prepare_kernels
 from TernarySegmentLib.pipeline.localise import localise, overlap
 from TernarySegmentLib.pipeline.options import Options, Progress, Result
-
-MIRRORED = (
-    "The file describes a mirror image of a patient, front and back exchanged; the mask fits the voxels, but correct "
-    "the direction in the file's header before using positions."
-)
+from TernarySegmentLib.pipeline.plausibility import edge_notes, volume_notes
 
 
 def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress, None, Result]:
@@ -55,8 +52,8 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
     yield from prepare_kernels(options, clock)
     provenance = {**model.provenance, "sha256": model.sha256}
 
-    box, scan = yield from localise(ct, model, options, clock)
-    warnings = summary.warnings if scan is ct else (*summary.warnings, MIRRORED)
+    found = yield from localise(ct, model, options, clock)
+    box, scan, warnings = found.box, put_right(ct, found.flipped), (*summary.warnings, *found.notes)
     mask, backend, confidence, measures, confidence_map = None, "", 0.0, None, None
     if box is not None:
         fine = yield from decide(scan, model.fine, box, options, clock, "Segmenting", (LOCALISED, SEGMENTED))
@@ -72,6 +69,7 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
             mask = restored(margin, kept, fine.grid, scan, ct)
             yield clock.at("Measuring", RESTORED)
             measures = measure(ct, mask)
+            warnings += (*volume_notes(measures), *edge_notes(ct, mask))
     if mask is None or measures is None:
         mask, box, measures = blank(ct), None, None
     if options.confidence and confidence_map is None:
@@ -79,9 +77,14 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
     yield clock.at("Done", 1.0)
     clock.close()
     return Result(
-        mask, measures is not None, measures, confidence, box, clock.seconds, backend, provenance, warnings,
-        scan is not ct, confidence_map,
+        mask, measures is not None, measures, confidence, flip_box(box, found.flipped) if box is not None else None,
+        clock.seconds, backend, provenance, warnings, found.flipped, confidence_map,
     )  # fmt: skip
+
+
+def put_right(ct: sitk.Image, flipped: Flips) -> sitk.Image:
+    """The scan with the axes that its file has reversed put right; itself where there are none."""
+    return flip(ct, flipped) if any(flipped) else ct
 
 
 def restored(margin: np.ndarray, kept: np.ndarray, grid: Grid, scan: sitk.Image, ct: sitk.Image) -> sitk.Image:
@@ -91,7 +94,7 @@ def restored(margin: np.ndarray, kept: np.ndarray, grid: Grid, scan: sitk.Image,
         margin: logits, float32 (z, y, x), on ``grid``.
         kept: what :func:`plausible` keeps of it.
         grid: in the frame of ``scan``.
-        scan: the CT, its front and back put right where the file describes a mirror image.
+        scan: the CT, put right where the file has axes of the patient reversed.
         ct: the CT as the file has it.
     """
     mask = to_image(np.where((margin > 0) & ~kept, np.float32(-1), margin), grid, scan)
@@ -106,7 +109,7 @@ class FineOutput:
     Attributes:
         margin: logits, float32 (z, y, x), positive where pancreas is most likely; on ``grid``.
         grid: in the frame of ``scan``.
-        scan: the CT, its front and back put right where the file describes a mirror image.
+        scan: the CT, put right where the file has axes of the patient reversed.
     """
 
     margin: np.ndarray
@@ -120,7 +123,7 @@ def fine_pass(ct: sitk.Image, region: Box, options: Options = Options()) -> Gene
     Args:
         ct: a 3D CT in HU, any grid.
         region: lower and upper corner in LPS, mm, as the file has it.
-        options: ``mirrored`` None looks over the whole scan first, to find out what :func:`segment` found out.
+        options: ``flipped`` None looks over the whole scan first, to find out what :func:`segment` found out.
 
     Raises:
         InputError: the image is not a usable CT, or the region lies outside it, said in one sentence.
@@ -132,14 +135,11 @@ def fine_pass(ct: sitk.Image, region: Box, options: Options = Options()) -> Gene
     box = overlap(region, bounds(ct))
     model = load_model(options.model)
     yield from prepare_kernels(options, clock)
-    mirrored, begun = options.mirrored, 0.03
-    if mirrored is None:
-        _, scan = yield from localise(ct, model, replace(options, region=None), clock)
-        mirrored, begun = scan is not ct, LOCALISED
-    if mirrored:
-        box, scan = flip_box(box), flip_anterior_posterior(ct)
-    else:
-        scan = ct
+    flipped, begun = options.flipped, 0.03
+    if flipped is None:
+        flipped = (yield from localise(ct, model, replace(options, region=None), clock)).flipped
+        begun = LOCALISED
+    box, scan = flip_box(box, flipped), put_right(ct, flipped)
     fine = yield from decide(scan, model.fine, box, options, clock, "Segmenting", (begun, SEGMENTED))
     yield clock.at("Restoring the scan's grid", SEGMENTED)
     return FineOutput(smoothed(fine.margin, fine.grid, options.smoothing_mm), fine.grid, scan)

@@ -43,7 +43,7 @@ def prepare_kernels(options: Options, clock: Clock) -> Generator[Progress, None,
         return
     try:
         from TernarySegmentLib.engine import jit
-    except ImportError:  # installed, but not for this NumPy: the kernels' loader says what computes instead
+    except Exception:  # installed, but broken or not for this NumPy: the kernels' loader takes what computes instead
         return
     if not jit.is_warm() and jit.cache_folder() is not None:
         try:

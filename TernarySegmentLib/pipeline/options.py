@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from TernarySegmentLib.engine.network import Backend
 from TernarySegmentLib.imaging.grids import (
     Box,
+    Flips,
 )
 from TernarySegmentLib.imaging.measure import Measures
 
@@ -32,8 +33,8 @@ class Options:
         model: the model file.
         python: interpreter for the child process that compiles the kernels on a computer's first run.
         confidence: also return how sure the network is of every voxel.
-        mirrored: whether the file describes a mirror image, front and back exchanged, as an earlier result on the same
-            scan said (:attr:`Result.mirrored`); None finds out, or takes it for none where a region is given.
+        flipped: which axes of the patient the file has reversed, as an earlier result on the same scan said
+            (:attr:`Result.flipped`); None finds out, or takes it for none where a region is given.
     """
 
     backend: Backend = "auto"
@@ -43,7 +44,7 @@ class Options:
     model: Path = DEFAULT_MODEL
     python: str = sys.executable
     confidence: bool = False
-    mirrored: bool | None = None
+    flipped: Flips | None = None
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,13 @@ class Result:
         found: whether a plausible pancreas was found.
         measures: volume, HU, extent and centre of the mask; None when nothing was found.
         confidence: 0 to 1, the part of the mask that is expected to be pancreas; 0 when nothing was found.
-        region: the box that was segmented finely (LPS, mm; of the scan put right where it was mirrored); None when
-            nothing was found.
+        region: the box that was segmented finely (LPS, mm, as the file has them); None when nothing was found.
         seconds: time spent in each stage.
         backend: the kernels that computed ("numba" or "numpy").
         model: provenance and SHA-256 of the model, for reports.
         warnings: sentences about the scan that the reader of the result should know.
-        mirrored: whether the file was found to describe a mirror image, front and back exchanged.
+        flipped: which axes of the patient the file was found to have reversed: left to right, front to back, head to
+            foot.
         confidence_map: uint8 image on exactly the input's grid, how much the network is for pancreas, in percent: 1 to
             100, and 0 only where it did not look closely. 50 or more exactly where the mask was before pieces were left
             out. None unless :attr:`Options.confidence` asks for it.
@@ -93,5 +94,5 @@ class Result:
     backend: str = ""
     model: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    mirrored: bool = False
+    flipped: Flips = (False, False, False)
     confidence_map: sitk.Image | None = None

@@ -29,7 +29,7 @@ def resegment(
         ct: the scan.
         mask: integer image on the same grid, inside where not 0.
         region: lower and upper corner in LPS, mm.
-        options: of the pipeline; give ``mirrored`` as the first result has it, else it is found out again.
+        options: of the pipeline; give ``flipped`` as the first result has it, else it is found out again.
 
     Returns:
         uint8 image on the scan's grid, 1 inside.

@@ -63,7 +63,7 @@ def voxels_of(scan: Scan, options: Options) -> Voxels | None:
     if result.region is None:
         return None
     fine = drain(fine_pass(ct, result.region, Options(options.backend, options.threads, model=options.model,
-                                                          mirrored=result.mirrored)))  # fmt: skip
+                                                          flipped=result.flipped)))  # fmt: skip
     truth = labels_on_grid(labels, fine.grid) == PANCREAS
     inside_scan = to_grid(sitk.Cast(ct, sitk.sitkFloat32) * 0 + 1, fine.grid, outside=0) > 0.5
     near = sitk.SignedMaurerDistanceMap(

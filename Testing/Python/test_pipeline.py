@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +16,18 @@ import pytest
 import SimpleITK as sitk
 
 from TernarySegmentLib import cli
+from TernarySegmentLib.engine.modelcheck import LABELS
+from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.errors import InputError, ModelError
-from TernarySegmentLib.imaging.grids import flip_anterior_posterior
-from TernarySegmentLib.imaging.measure import same_grid
+from TernarySegmentLib.imaging.files.reading import read_ct
+from TernarySegmentLib.imaging.grids import flip, flip_box
+from TernarySegmentLib.imaging.measure import mask_box, same_grid
+from TernarySegmentLib.imaging.orientation import DOUBT, LEAD, ORGANS, departure
 from TernarySegmentLib.phantom import make_phantom
-from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, run, segment
+from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, run, segment
+from TernarySegmentLib.pipeline.clock import Clock
+from TernarySegmentLib.pipeline.localise import Localised, localise
+from TernarySegmentLib.pipeline.plausibility import edge_notes, volume_notes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,13 +87,114 @@ def test_flipping_how_a_scan_is_stored_does_not_move_the_mask(phantom, result):
     np.testing.assert_allclose(centroid(found.mask), centroid(result.mask), atol=2.0)
 
 
-def test_a_mirrored_header_is_noticed_and_the_mask_fits_the_voxels(phantom, result):
-    mirrored = flip_anterior_posterior(phantom.ct)
-    found = run(segment(mirrored))
-    assert any("mirror" in warning for warning in found.warnings)
-    assert not any("mirror" in warning for warning in result.warnings)
-    assert same_grid(found.mask, mirrored)
+ALL_WAYS = list(product((False, True), repeat=3))
+
+
+def found_by_localising(ct: sitk.Image) -> Localised:
+    return drain(localise(ct, load_model(), Options(), Clock()))
+
+
+@pytest.fixture(scope="module")
+def coarse_phantom() -> sitk.Image:
+    """The same abdomen at the coarse network's resolution."""
+    return make_phantom(0, spacing=(4.0, 4.0, 4.0)).ct
+
+
+@pytest.mark.parametrize("ways", ALL_WAYS, ids=str)
+def test_whichever_way_a_file_reads_a_patient_is_noticed(coarse_phantom, ways):
+    found = found_by_localising(flip(coarse_phantom, ways))
+    assert found.flipped == ways
+    np.testing.assert_allclose(found.box, found_by_localising(coarse_phantom).box, atol=1e-3)
+    notes = [note for note in found.notes if "exchanged" in note]
+    assert len(notes) == any(ways)
+    for note in notes:
+        assert [name for name in ("left and right", "front and back", "head and foot") if name in note] == [
+            name for name, way in zip(("left and right", "front and back", "head and foot"), ways, strict=True) if way
+        ]
+        assert ("mirror image" in note) == (sum(ways) != 2)
+
+
+def test_the_mask_of_a_mirrored_patient_is_that_of_the_patient(phantom, result):
+    ways = (True, False, False)
+    turned = flip(phantom.ct, ways)
+    found = run(segment(turned))
+    assert found.flipped == ways
+    assert same_grid(found.mask, turned)
     np.testing.assert_array_equal(*(sitk.GetArrayViewFromImage(r.mask) for r in (found, result)))
+    np.testing.assert_allclose(flip_box(found.region, ways), result.region, atol=1e-3)
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize("part", [(0.0, 0.4), (0.0, 0.6), (0.3, 0.7), (0.4, 1.0), (0.6, 1.0)])
+def test_a_part_of_a_patient_is_never_turned(coarse_phantom, part):
+    height = coarse_phantom.GetSize()[2]
+    assert not any(found_by_localising(coarse_phantom[:, :, int(part[0] * height) : int(part[1] * height)]).flipped)
+
+
+@pytest.mark.parametrize("scan", ["nih_pancreas_0004/ct.nii.gz", "acrin_dicom"])
+def test_real_patients_are_put_right_and_those_who_lie_right_are_left_so(shared_data, scan):
+    ct = read_ct(shared_data / scan)
+    for ways in (ALL_WAYS[0], (True, False, False), (True, True, False)):
+        assert found_by_localising(flip(ct, ways)).flipped == ways
+
+
+def test_a_negative_voxel_size_in_a_nifti_file_is_noticed(coarse_phantom, tmp_path):
+    path = tmp_path / "ct.nii"
+    sitk.WriteImage(coarse_phantom, str(path))
+    content = bytearray(path.read_bytes())
+    content[80:84] = struct.pack("<f", -struct.unpack("<f", content[80:84])[0])  # pixdim[1]
+    content[252:256] = bytes(4)  # neither qform nor sform: the voxel sizes alone tell the way
+    path.write_bytes(content)
+    try:
+        ct = read_ct(path)
+    except InputError:
+        return
+    assert [note for note in found_by_localising(ct).notes if "exchanged" in note]
+
+
+def test_a_scan_without_contrast_agent_draws_a_note_and_one_with_it_none(coarse_phantom, shared_data):
+    plain = found_by_localising(read_ct(shared_data / "acrin_dicom"))
+    assert [note for note in plain.notes if "no contrast agent" in note]
+    assert found_by_localising(coarse_phantom).notes == ()
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("side", ["left", "right", "upper", "lower", "front", "back"])
+def test_a_mask_at_the_edge_of_the_scan_draws_a_note_that_names_the_side(phantom, result, side, padded):
+    axis, far = {"right": (0, 0), "left": (0, 1), "front": (1, 0), "back": (1, 1), "lower": (2, 0), "upper": (2, 1)}[
+        side
+    ]
+    start, size = mask_box(result.mask)
+    cut = start[axis] + size[axis] // 2
+    region = [slice(None)] * 3
+    region[axis] = slice(0, cut) if far else slice(cut, None)
+    ct, mask = phantom.ct[tuple(region)], result.mask[tuple(region)]
+    if padded:
+        ct, mask = (sitk.ConstantPad(image, [9] * 3, [9] * 3, value) for image, value in ((ct, -1024), (mask, 0)))
+    (note,) = edge_notes(ct, mask)
+    assert f"the scan's {side} edge" in note
+    assert edge_notes(phantom.ct, result.mask) == ()
+
+
+@pytest.mark.parametrize(
+    ("volume", "said"), [(6.0, "smaller than 25"), (24.0, "smaller"), (78.0, ""), (151.0, "larger")]
+)
+def test_a_volume_that_no_pancreas_has_draws_a_note(result, volume, said):
+    notes = volume_notes(replace(result.measures, volume_ml=volume))
+    assert bool(notes) == bool(said)
+    assert all(said in note for note in notes)
+
+
+def test_the_places_of_organs_tell_the_way_from_a_table_of_labels():
+    labels = np.zeros((80, 80, 100), np.uint8)
+    for name, ((x, y, z), _) in ORGANS.items():
+        centre = np.array([z, y, x]) / 4 + np.array(labels.shape) / 2
+        inside = sum((grid - c) ** 2 for grid, c in zip(np.ogrid[:80, :80, :100], centre, strict=True)) < 9**2
+        labels[inside] = LABELS.index(name)
+    assert departure(labels, 4.0) < DOUBT
+    for ways in ALL_WAYS[1:]:
+        assert departure(np.flip(labels, [2 - axis for axis in range(3) if ways[axis]]), 4.0) > DOUBT + LEAD
+    assert departure(np.zeros_like(labels), 4.0) > 90
 
 
 def test_numpy_path_gives_the_same_mask_voxel_for_voxel(phantom, result):

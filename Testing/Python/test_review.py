@@ -98,7 +98,7 @@ def test_without_the_option_there_is_no_map_and_the_same_mask(phantom, result):
 def test_the_map_of_a_mirrored_scan_fits_its_voxels(phantom, result):
     mirrored = flip_anterior_posterior(phantom.ct)
     found = run(segment(mirrored, Options(confidence=True)))
-    assert found.mirrored
+    assert found.flipped == (False, True, False)
     assert same_grid(found.confidence_map, mirrored)
     np.testing.assert_array_equal(array(found.confidence_map), array(result.confidence_map))
 
@@ -266,7 +266,7 @@ def test_a_region_again_leaves_every_voxel_outside_it_untouched(phantom, result)
     centre = np.array(result.measures.centre_lps)
     region = tuple(tuple(centre + side * np.array([20, 15, 12])) for side in (-1, 1))
     edited = sitk.Cast(result.mask == 0, sitk.sitkUInt8)
-    again = run(resegment(phantom.ct, edited, region, Options(mirrored=False)))
+    again = run(resegment(phantom.ct, edited, region, Options(flipped=(False, False, False))))
     assert same_grid(again, phantom.ct)
     indices = np.argwhere(array(again) != array(edited))
     matrix = np.array(again.GetDirection()).reshape(3, 3) * again.GetSpacing()
@@ -283,8 +283,8 @@ def test_a_region_of_a_mirrored_scan_is_seen_the_right_way_round(phantom, result
     x, y, z = result.measures.centre_lps
     region = ((x - 20, -y - 15, z - 12), (x + 20, -y + 15, z + 12))
     unknown = run(resegment(mirrored, mask, region))
-    known = run(resegment(mirrored, mask, region, Options(mirrored=True)))
-    wrong = run(resegment(mirrored, mask, region, Options(mirrored=False)))
+    known = run(resegment(mirrored, mask, region, Options(flipped=(False, True, False))))
+    wrong = run(resegment(mirrored, mask, region, Options(flipped=(False, False, False))))
     np.testing.assert_array_equal(array(unknown), array(known))
     assert compare(known, mask).dice > compare(wrong, mask).dice
 
@@ -292,7 +292,7 @@ def test_a_region_of_a_mirrored_scan_is_seen_the_right_way_round(phantom, result
 def test_a_region_outside_the_scan_or_a_foreign_mask_is_refused(phantom, result):
     away = ((5000.0, 0.0, 0.0), (5100.0, 50.0, 50.0))
     with pytest.raises(InputError, match="outside the scan"):
-        run(resegment(phantom.ct, result.mask, away, Options(mirrored=False)))
+        run(resegment(phantom.ct, result.mask, away, Options(flipped=(False, False, False))))
     with pytest.raises(InputError, match="not the CT's"):
         run(resegment(phantom.ct, result.mask[1:], result.region))
 

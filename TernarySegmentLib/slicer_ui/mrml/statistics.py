@@ -10,6 +10,7 @@ from typing import Any
 import slicer
 
 from TernarySegmentLib.errors import OutputError
+from TernarySegmentLib.imaging.grids import Flips
 from TernarySegmentLib.pipeline import Result
 from TernarySegmentLib.slicer_ui.mrml.segmentation import REPORT
 
@@ -30,7 +31,7 @@ class Report:
         centre_ras: a point inside the organ, RAS, mm.
         source: name of the volume.
         model: SHA-256 of the model, first 12 digits.
-        mirrored: whether the file was found to describe a mirror image; None when nobody looked.
+        flipped: which axes of the patient the file was found to have reversed; None when nobody looked.
         segmented: when, as ISO 8601 to the minute; empty in scenes from before this was kept.
         seconds: that it took.
     """
@@ -43,7 +44,7 @@ class Report:
     centre_ras: tuple[float, float, float]
     source: str
     model: str
-    mirrored: bool | None = None
+    flipped: Flips | None = None
     segmented: str = ""
     seconds: float = 0.0
 
@@ -79,7 +80,7 @@ def report_of(result: Result, source: str) -> Report:
     x, y, z = found.centre_lps
     return Report(
         found.volume_ml, found.mean_hu, found.sd_hu, found.extent_mm, result.confidence, (-x, -y, z), source,
-        result.model.get("sha256", "")[:12], result.mirrored, datetime.now().isoformat(timespec="minutes"),
+        result.model.get("sha256", "")[:12], result.flipped, datetime.now().isoformat(timespec="minutes"),
         sum(result.seconds.values()),
     )  # fmt: skip
 
@@ -95,6 +96,9 @@ def kept(node: Any) -> Report | None:
     try:
         values = json.loads(text or "null").items()
         fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values}
+        mirrored = fields.pop("mirrored", None)  # scenes from before the other axes were looked at
+        if mirrored is not None:
+            fields["flipped"] = (False, mirrored, False)
         return Report(**fields)
     except (ValueError, TypeError, AttributeError):
         return None

@@ -17,9 +17,9 @@ from vtk.util.numpy_support import vtk_to_numpy
 from TernarySegmentLib.errors import InputError, OutputError
 from TernarySegmentLib.imaging.files.dicom_seg import Source, write_dicom_seg
 from TernarySegmentLib.imaging.files.writing import atomic_path, check_suffix, write_mask
+from TernarySegmentLib.imaging.orientation import flip_note
 from TernarySegmentLib.imaging.report.one_page_report import Facts, check_report, write_report
 from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES, Surface, write_surface
-from TernarySegmentLib.pipeline import MIRRORED
 from TernarySegmentLib.review.confidence import format_confidence
 from TernarySegmentLib.slicer_ui import packages
 from TernarySegmentLib.slicer_ui.mrml import statistics
@@ -294,7 +294,7 @@ def facts_of(node: Any, case: str) -> Facts:
         seconds=kept.seconds,
         corrected=edited(node),
         case=case,
-        notes=(MIRRORED,) if kept.mirrored else (),
+        notes=(flip_note(kept.flipped),) if kept.flipped and any(kept.flipped) else (),
     )
 
 

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import flip_anterior_posterior, grid_over, to_grid
-from TernarySegmentLib.pipeline import CLIP_LOGITS, Options, plausible, restored, run, segment
+from TernarySegmentLib.imaging.grids import flip_box, grid_over, to_grid
+from TernarySegmentLib.pipeline import CLIP_LOGITS, Options, plausible, put_right, restored, run, segment
 from TernarySegmentLib.training.data import divided, load_cases
 from TernarySegmentLib.training.evaluate import Compared, Score, judge
 from TernarySegmentLib.training.network import SegmentationNetwork
@@ -48,8 +48,8 @@ class FloatReference:
         result = run(segment(ct, options))
         if result.region is None:
             return result.mask
-        scan = flip_anterior_posterior(ct) if result.mirrored else ct
-        grid = grid_over(result.region, self.spacing, self.network.multiple)
+        scan = put_right(ct, result.flipped)
+        grid = grid_over(flip_box(result.region, result.flipped), self.spacing, self.network.multiple)
         margin = self.margin(hu_to_levels(to_grid(scan, grid)))
         return restored(margin, plausible(margin, grid), grid, scan, ct)
 
