@@ -26,7 +26,7 @@ class TernarySegment(ScriptedLoadableModule):
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = _("Pancreas Segmentation (TernarySegment)")
+        parent.title = _("Pancreas Segmentation")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Segmentations", "Markups"]
         parent.contributors = ["TernarySegment contributors"]
@@ -59,7 +59,6 @@ class TernarySegmentWidget(ScriptedLoadableModuleWidget):
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         self.panel = None
-        self.entered = False
 
     def resourcePath(self, filename):
         return str(ROOT / "Resources" / filename)
@@ -74,21 +73,14 @@ class TernarySegmentWidget(ScriptedLoadableModuleWidget):
         form.setMRMLScene(slicer.mrmlScene)
         self.logic = TernarySegmentLogic()
         self.panel = Panel(self.ui, self.logic)
-        self.panel.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneClosed)
         self.panel.open()
 
     def enter(self):
-        self.entered = True
         self.panel.enter()
 
     def exit(self):
-        self.entered = False
         if self.panel is not None:
             self.panel.exit()
-
-    def onSceneClosed(self, caller=None, event=None):
-        if self.entered:
-            self.panel.open()
 
     def cleanup(self):
         if self.panel is not None:

@@ -18,8 +18,7 @@ class Parameters:
     smoothing: of the border, mm.
     threads: 0 means all cores.
     model: path of own weights; empty for those that came with the module.
-    opacity, filled, outlined, show_3d: how the result is displayed.
-    show_confidence: whether the confidence map lies over the slice views.
+    show_confidence: whether the confidence map lies over the slice views while the panel is on the screen.
     box: segment again inside this box.
     limit_hu: paint only voxels from lowest_hu to highest_hu.
     """
@@ -31,10 +30,6 @@ class Parameters:
     smoothing: Annotated[float, WithinRange(0.0, 3.0)] = 0.0
     threads: Annotated[int, WithinRange(0, 64)] = 0
     model: str = ""
-    opacity: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
-    filled: bool = True
-    outlined: bool = True
-    show_3d: bool = False
     show_confidence: bool = False
     box: vtkMRMLMarkupsROINode
     limit_hu: bool = False

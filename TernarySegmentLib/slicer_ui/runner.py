@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
 from TernarySegmentLib.pipeline import Progress
+from TernarySegmentLib.slicer_ui.priority import take_normal_priority
 
 Outcome = TypeVar("Outcome")
 
@@ -60,6 +61,7 @@ class Runner(Generic[Outcome]):
                 return news
 
     def _run(self) -> None:
+        take_normal_priority()
         try:
             steps = self._work()
             try:

@@ -11,6 +11,9 @@ from slicer.i18n import tr as _
 
 from TernarySegmentLib.errors import TernarySegmentError
 
+ERROR = "background-color: #a3211b; color: white; border-radius: 3px; padding: 4px;"
+"""Readable in light and in dark styles."""
+
 
 class Status:
     """Speaks to the person.
@@ -28,8 +31,14 @@ class Status:
         if text:
             self.log(text)
 
+    def warn(self, text: str) -> None:
+        """Show that something did not work, and keep it in the log."""
+        self.say(text)
+        self._ui.statusLabel.styleSheet = ERROR
+
     def show(self, text: str) -> None:
         """Show a sentence that is not worth keeping."""
+        self._ui.statusLabel.styleSheet = ""
         if text != self._ui.statusLabel.text:
             self._ui.statusLabel.text = text
 
@@ -44,7 +53,7 @@ class Status:
     def fail(self, error: BaseException) -> None:
         """Say what went wrong; the details of a surprise go to the log."""
         self.details(error)
-        self.say(sentence(error))
+        self.warn(sentence(error))
 
     def details(self, error: BaseException) -> None:
         """Keep the traceback of a surprise in the log."""

@@ -98,6 +98,11 @@ class Background:
             task.runner.cancel()
             self._abandoned.append(task.runner)
 
+    def drop_all(self, kind: str) -> None:
+        """Drop every task whose name begins so."""
+        for name in [name for name in self._tasks if name.startswith(kind)]:
+            self.drop(name)
+
     def close(self) -> None:
         """Stop everything and wait; a thread left behind may crash Python's shutdown."""
         for name in list(self._tasks):
@@ -124,13 +129,19 @@ class Background:
 
 
 def _conclude(task: Task) -> None:
+    """Report how a task ended; what the receiver of a result raises counts as the task's failure."""
     if task.runner.cancelled:
         if task.cancelled is not None:
             task.cancelled()
-    elif task.runner.error is not None:
-        task.failed(task.runner.error)
-    else:
-        task.done(task.runner.result)
+        return
+    error = task.runner.error
+    if error is None:
+        try:
+            task.done(task.runner.result)
+        except Exception as raised:
+            error = raised
+    if error is not None:
+        task.failed(error)
 
 
 def once(stage: str, function: Callable[[], Any]) -> Callable[[], Steps]:
@@ -165,6 +176,7 @@ class LongJob:
         self._ui, self._background, self._status, self._changed = ui, background, status, changed
         self._expected: float | None = None
         self._needs: Callable[[], bool] = lambda: True
+        self._gone = self._stopped = ""
         ui.cancelButton.connect("clicked()", self.cancel)
 
     @property
@@ -179,6 +191,7 @@ class LongJob:
         text: str,
         expected_s: float | None = None,
         needs: Callable[[], bool] = lambda: True,
+        gone: str = "",
     ) -> None:
         """Begin.
 
@@ -187,9 +200,11 @@ class LongJob:
             done: gets the result on the main thread.
             text: what to say meanwhile.
             expected_s: how long it should take; None when unknown.
-            needs: whether what the job works for is still there; if not, it is cancelled.
+            needs: whether what the job works for is still there; if not, it is stopped.
+            gone: what to say then.
         """
-        self._expected, self._needs = expected_s, needs
+        self._expected, self._needs, self._gone = expected_s, needs, gone
+        self._stopped = _("Cancelled; the scene is as it was.")
 
         def finished(result: Any) -> None:
             self._end(lambda: done(result))
@@ -198,7 +213,7 @@ class LongJob:
             self._end(lambda: self._status.fail(error))
 
         def cancelled() -> None:
-            self._end(lambda: self._status.say(_("Cancelled; the scene is as it was.")))
+            self._end(lambda: self._status.say(self._stopped))
 
         self._status.say(text)
         self._background.run(JOB, work, finished, failed, self._show, cancelled)
@@ -211,10 +226,15 @@ class LongJob:
             self._status.say(_("Cancelling …"))
             self._ui.cancelButton.enabled = False
 
+    def drop(self) -> None:
+        """The scene is closing: stop without a word."""
+        self._background.drop(JOB)
+        self._ui.progressBar.value = 0
+
     def update(self) -> None:
         """Bring the Cancel button in line, and stop when what the job works for is gone."""
         if self.running and not self._needs():
-            self.cancel()
+            self._stop_in_vain()
         self._ui.cancelButton.enabled = self.running and not self._background.cancelling(JOB)
 
     def _show(self, news: Progress) -> None:
@@ -222,7 +242,7 @@ class LongJob:
         if self._background.cancelling(JOB):
             return
         if not self._needs():
-            self.cancel()
+            self._stop_in_vain()
             return
         expected = self._expected
         remaining = expected - news.elapsed_s if news.remaining_s is None and expected else news.remaining_s
@@ -232,6 +252,11 @@ class LongJob:
             else ""
         )
         self._status.show(f"{news.stage}{left}")
+
+    def _stop_in_vain(self) -> None:
+        if self._gone:
+            self._stopped = self._gone
+        self.cancel()
 
     def _end(self, conclude: Callable[[], None]) -> None:
         conclude()

@@ -60,6 +60,7 @@ def widget(host, module):
         module.panel.job.cancel()
         host.process_events(until=lambda: not module.panel.job.running, timeout=20)
     assert host.errors == []
+    assert host.log == []
 
 
 @pytest.fixture

@@ -76,16 +76,19 @@ def drag(host, view, points, button=None) -> None:
     host.process_events()
 
 
-def press_key(host, widget, key: str) -> None:
-    """Type one key into a widget's window."""
-    from PySide6.QtCore import Qt
+def press_key(host, widget, keys: str, focus=None) -> None:
+    """Type keys such as "N" or "Ctrl+Z" while a widget has the focus; a button of the panel where none is given."""
+    from PySide6.QtGui import QKeySequence
     from PySide6.QtTest import QTest
+    from PySide6.QtWidgets import QWidget
 
-    window = host.panel_of(widget).window()
-    window.show()
-    window.activateWindow()
+    target = focus if isinstance(focus, QWidget) else host.panel_of(focus or widget.ui.sampleButton)
+    target.window().show()
+    target.window().activateWindow()
+    target.setFocus()
     host.process_events()
-    QTest.keyClick(window, getattr(Qt.Key, f"Key_{key}"))
+    assert target.hasFocus()
+    QTest.keySequence(target, QKeySequence(keys))
     host.process_events()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from panel_support import PHANTOM, ROOT, finish, mask_of, segment, segmentations, slicer
+from panel_support import PHANTOM, ROOT, finish, mask_of, phantom, segment, segmentations, slicer
 
 from TernarySegmentLib.slicer_ui.mrml.segmentation import SEGMENT_ID
 from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of, to_numpy
@@ -204,21 +204,6 @@ def test_second_run_into_the_same_node_is_undone_to_the_first(host, ready):
     assert widget.panel.result.report == report
 
 
-def test_show_3d_makes_a_surface_and_display_follows_the_widgets(host, ready):
-    widget, _ = ready
-    node = segment(host, widget)
-    host.click(widget.ui.show3dBox)
-    host.click(widget.ui.filledBox)
-    widget.ui.opacitySlider.value = 0.4
-    host.process_events()
-    display = node.GetDisplayNode()
-    surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
-    assert node.GetSegmentation().ContainsRepresentation(surface)
-    assert display.GetOpacity() == pytest.approx(0.4)
-    assert not display.GetVisibility2DFill()
-    assert display.GetVisibility2DOutline()
-
-
 def test_jump_copy_and_table_use_the_numbers_shown(host, ready):
     widget, _ = ready
     segment(host, widget)
@@ -325,12 +310,39 @@ def test_closing_the_scene_during_a_run_stops_it_quietly(host, ready):
     assert widget.ui.segmentButton.toolTip == "Choose a CT volume first."
 
 
-def test_volume_removed_during_a_run_stops_it_with_nothing_added(host, ready):
+def test_volume_removed_during_a_run_stops_it_with_nothing_added_and_says_why(host, ready):
     widget, volume = ready
     host.click(widget.ui.segmentButton)
     slicer.mrmlScene.RemoveNode(volume)
     finish(host, widget, 5)
     assert segmentations() == 0
+    assert "was removed while it was segmented" in widget.ui.statusLabel.text
+
+
+def test_exception_while_a_result_is_taken_is_shown_and_leaves_a_working_panel(host, ready, monkeypatch):
+    widget, _ = ready
+    with monkeypatch.context() as patch:
+        patch.setattr(widget.panel.result, "present", lambda: 1 / 0)
+        host.click(widget.ui.segmentButton)
+        finish(host, widget)
+    assert "ZeroDivisionError" in widget.ui.statusLabel.text
+    assert widget.ui.progressBar.value == 0
+    assert widget.ui.segmentButton.enabled
+    assert not widget.ui.cancelButton.enabled
+    assert segment(host, widget) is not None
+
+
+def test_run_that_finds_nothing_teaches_nothing_of_how_long_one_takes(host, widget):
+    values, matrix = phantom()
+    volume = slicer.util.addVolumeFromArray(values[:25].copy(), ijkToRAS=matrix, name="pelvis")
+    widget.panel.choose_volume(volume)
+    assert host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20), widget.ui.summaryLabel.text
+    settings = slicer.app.userSettings()
+    before = {key: settings.value(key) for key in settings.allKeys() if "seconds" in key}
+    host.click(widget.ui.segmentButton)
+    finish(host, widget)
+    assert widget.ui.statusLabel.text.startswith("No pancreas was found in “pelvis”")
+    assert before == {key: settings.value(key) for key in settings.allKeys() if "seconds" in key}
 
 
 def test_removed_result_empties_the_result_part(host, ready):
@@ -340,18 +352,6 @@ def test_removed_result_empties_the_result_part(host, ready):
     assert widget.ui.segmentsTable.segmentationNode() is None
     widget.panel.undo()  # has nothing left to do
     assert widget.ui.segmentButton.enabled
-
-
-def test_another_volume_may_be_chosen_during_a_run(host, ready):
-    widget, volume = ready
-    host.click(widget.ui.segmentButton)
-    other = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(volume).copy(), name="other")
-    widget.panel.parameters.volume = other
-    assert "is running" in widget.ui.segmentButton.toolTip
-    finish(host, widget)
-    node = widget.panel.parameters.result
-    assert node.GetName() == f"{PHANTOM} pancreas"
-    assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volume
 
 
 def test_edited_segment_is_told_apart_from_its_numbers(host, ready):

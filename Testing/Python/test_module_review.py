@@ -71,18 +71,18 @@ def test_places_lie_on_the_pancreas_or_beside_it(host, reviewed):
             assert distance < 15, entry
 
 
-def test_keys_n_and_p_bring_every_view_to_the_next_and_the_previous_place(host, reviewed):
+def test_keys_n_and_p_bring_the_slices_to_the_next_and_the_previous_region_and_leave_3d_alone(host, reviewed):
     widget, _, _ = reviewed
     entries = widget.panel.review.entries
     view_of(host)
-    picture(host)  # the 3D view makes its camera when it is first snapshot
+    picture(host)  # the 3D view makes its camera when it is first drawn
+    looked_at = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCameraNode").GetFocalPoint()
     for key, index in (("N", 0), ("N", 1), ("N", 2), ("P", 1), ("P", 0), ("P", len(entries) - 1), ("N", 0)):
         press_key(host, widget, key)
         assert np.allclose(shown_point(), entries[index].position_ras, atol=3.1), (key, index)
         crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
         assert np.allclose(crosshair.GetCrosshairRAS(), entries[index].position_ras)
-        camera = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCameraNode")
-        assert np.allclose(camera.GetFocalPoint(), entries[index].position_ras)
+        assert slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCameraNode").GetFocalPoint() == looked_at
 
 
 def test_buttons_and_rows_go_to_places_as_the_keys_do(host, reviewed):
@@ -113,7 +113,7 @@ def test_c_marks_and_goes_on_until_all_are_checked_and_takes_back(host, reviewed
     count = len(widget.panel.review.entries)
     press_key(host, widget, "N")
     for done in range(1, count + 1):
-        press_key(host, widget, "C" if done % 2 else "Space")
+        press_key(host, widget, "C")
         assert widget.ui.checkedLabel.text == f"{done} of {count} checked"
     assert np.allclose(shown_point(), widget.panel.review.entries[-1].position_ras, atol=3.1)
     press_key(host, widget, "C")
@@ -241,3 +241,74 @@ def test_undo_of_a_second_run_brings_the_first_list_with_its_checks_back(host, r
     assert widget.panel.review.entries != first
     host.click(widget.ui.undoButton)
     assert widget.panel.review.entries == first
+
+
+def test_space_presses_what_has_the_focus_and_marks_nothing(host, reviewed):
+    widget, _, _ = reviewed
+    press_key(host, widget, "N")
+    before = widget.ui.checkedLabel.text
+    ticked = widget.ui.outlinedBox.checked
+    press_key(host, widget, "Space", focus=widget.ui.outlinedBox)
+    assert widget.ui.outlinedBox.checked is not ticked
+    assert widget.ui.checkedLabel.text == before
+
+
+def test_keys_act_in_the_views_and_leave_text_and_other_windows_alone(host, reviewed):
+    from PySide6.QtWidgets import QPushButton
+
+    widget, _, _ = reviewed
+    widget.ui.exportButton.collapsed = False
+    press_key(host, widget, "N", focus=widget.ui.caseEdit)
+    assert widget.ui.caseEdit.text == "n"
+    elsewhere = QPushButton("of another module")
+    press_key(host, widget, "N", focus=elsewhere)
+    elsewhere.close()
+    assert widget.panel.review._at is None
+    press_key(host, widget, "N", focus=view_of(host))
+    assert widget.panel.review._at == 0
+    widget.ui.caseEdit.text = ""
+
+
+def test_c_marks_the_row_that_is_highlighted_however_it_was_chosen(host, reviewed):
+    widget, _, _ = reviewed
+    entries = widget.panel.review.entries
+    press_key(host, widget, "N")
+    click_cell(host, widget.ui.regionsTable, 2, 1)
+    press_key(host, widget, "C", focus=widget.ui.regionsTable)
+    assert [entry.checked for entry in widget.panel.review.entries[:3]] == [False, False, True]
+    at = widget.panel.review._at
+    press_key(host, widget, "Up", focus=widget.ui.regionsTable)
+    assert np.allclose(shown_point(), entries[at - 1].position_ras, atol=3.1)
+
+
+def test_crosshair_goes_when_the_review_ends(host, reviewed):
+    widget, _, _ = reviewed
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    before = crosshair.GetCrosshairMode()
+    press_key(host, widget, "N")
+    assert crosshair.GetCrosshairMode() != before
+    widget.exit()
+    assert crosshair.GetCrosshairMode() == before
+    widget.enter()
+    press_key(host, widget, "N")
+    for _ in widget.panel.review.entries:
+        press_key(host, widget, "C")
+    press_key(host, widget, "C")
+    assert all(entry.checked for entry in widget.panel.review.entries)
+    assert crosshair.GetCrosshairMode() == before
+
+
+@pytest.mark.parametrize("how", ["failed", "dropped"])
+def test_search_that_did_not_finish_is_not_called_running(host, ready, monkeypatch, how):
+    import importlib
+
+    widget, _ = ready
+    panel = importlib.import_module(type(widget.panel).__module__)
+    if how == "failed":
+        monkeypatch.setattr(panel, "find_suspicious_regions", lambda mask, confidence: 1 / 0)
+    segment(host, widget)
+    if how == "dropped":
+        widget.panel.background.drop_all("regions")
+        widget.panel.update()
+    assert host.process_events(until=lambda: "Looking" not in widget.ui.checkedLabel.text, timeout=20)
+    assert "did not finish" in widget.ui.checkedLabel.text

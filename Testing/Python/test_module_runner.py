@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
 
@@ -56,3 +59,28 @@ def test_an_error_is_handed_over_instead_of_lost() -> None:
     runner.start()
     assert runner.join(5)
     assert isinstance(runner.error, InputError)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Slicer lowers its priority on Linux only")
+def test_worker_of_a_lowered_main_thread_runs_at_normal_priority_where_the_system_lets_it() -> None:
+    import resource
+
+    code = (
+        "import os, sys, threading\n"
+        "os.nice(19)\n"
+        "from TernarySegmentLib.slicer_ui.runner import Runner\n"
+        "def nice(): return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())\n"
+        "def steps():\n"
+        "    yield None\n"
+        "    helper = []\n"
+        "    thread = threading.Thread(target=lambda: helper.append(nice()))\n"
+        "    thread.start(); thread.join()\n"
+        "    return nice(), helper[0]\n"
+        "runner = Runner(steps); runner.start(); runner.join(20)\n"
+        "print(nice(), *runner.result)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    main, worker, helper = map(int, done.stdout.split())
+    assert main == 19, "the panel's own thread stays as Slicer wants it"
+    allowed = 20 - resource.getrlimit(resource.RLIMIT_NICE)[0] <= 0 or os.geteuid() == 0
+    assert worker == helper == (0 if allowed else 19)

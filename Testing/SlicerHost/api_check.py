@@ -91,6 +91,8 @@ _RETURNS = {
     "ioManager": Qt("qSlicerIOManager"),
     "coreIOManager": Qt("qSlicerIOManager"),
     "layoutManager": Qt("qSlicerLayoutManager"),
+    "sortFilterProxyModel": Qt("qMRMLSortFilterProxyModel"),
+    "viewport": Qt("QWidget"),
     "moduleManager": Qt("qSlicerModuleManager"),
     "sliceWidget": Qt("qMRMLSliceWidget"),
     "threeDWidget": Qt("qMRMLThreeDWidget"),

@@ -11,7 +11,7 @@ import slicer
 import vtk
 from PySide6.QtCore import Property, QObject, QSettings, Signal
 from PySide6.QtWidgets import QApplication, QWidget
-from views import SliceView, ThreeDView
+from views import FourUp, SliceView, ThreeDView
 
 VERSION = (5, 12)  # the Slicer release that the host plays
 _REVISION = "34000"
@@ -98,6 +98,13 @@ class qSlicerLayoutManager(QObject):
         self._slices = {name: qMRMLSliceWidget(name, scene) for name in scene.slice_nodes}
         self._three_d = qMRMLThreeDWidget(scene)
         self._layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+        self._viewport: FourUp | None = None
+
+    def viewport(self) -> QWidget:
+        """The widget that all views lie in."""
+        if self._viewport is None:
+            self._viewport = FourUp(self)
+        return self._viewport
 
     def sliceWidget(self, name: str) -> QWidget | None:
         return self._slices.get(name)
@@ -167,7 +174,14 @@ class qSlicerIOManager(QObject):
     def _load(self, kind: str, path: str, properties: dict) -> Any:
         logics, name = self._scene.logics, properties.get("name") or _stem(path)
         if kind == "VolumeFile":
-            options = (1 if properties.get("labelmap") else 0) + (8 if properties.get("singleFile") else 0)
+            flags = (
+                ("labelmap", 1),
+                ("center", 2),
+                ("singleFile", 4),
+                ("autoWindowLevel", 8),
+                ("discardOrientation", 16),
+            )
+            options = sum(flag for key, flag in flags if properties.get(key))
             files = None
             if properties.get("fileNames"):
                 files = vtk.vtkStringArray()

@@ -20,6 +20,7 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY") and not os
 sys.path.insert(0, str(Path(__file__).parent))
 
 import application
+import applog
 import dicom
 import parameters
 import pythonqt
@@ -91,6 +92,7 @@ class Host:
         self.answers: list[bool] = []
         self.paths: list[str | Path] = []
         self.errors = pythonqt.errors
+        self.log = applog.lines
         self.home = application.make_home()
         QSettings.setDefaultFormat(QSettings.Format.IniFormat)
         QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(self.home))
@@ -102,6 +104,7 @@ class Host:
         self.qt_app.setApplicationVersion("{}.{}.0".format(*application.VERSION))
         self.qt_app.setQuitOnLastWindowClosed(interactive)
         self.scene = Scene(self.home / "tmp")
+        applog.watch_vtk()
         self.qt_app.prepare(self.scene, self.home)
         self._install_modules()
         self._install_slicer()
@@ -271,8 +274,7 @@ class Host:
     # -- the views
     def four_up(self) -> FourUp:
         """The four views as a widget."""
-        if self._four_up is None:
-            self._four_up = FourUp(self.qt_app.layoutManager())
+        self._four_up = self.qt_app.layoutManager().viewport()
         return self._four_up
 
     def render_four_up(self, size: tuple[int, int], path: str | Path | None = None) -> Any:
@@ -288,15 +290,13 @@ class Host:
 
     def load_volume(self, path: str | Path) -> Any:
         """Load a CT as File > Add Data does: read, select, show, fit."""
-        node = slicer.util.loadVolume(str(path), {"singleFile": True})
-        self.show_volume(node)
-        return node
+        return slicer.util.loadVolume(str(path), {"singleFile": True})
 
     def clear(self) -> None:
         """File > Close Scene; forgets messages and errors too."""
         self.scene.mrml.Clear(0)
         self.process_events()
-        for kept in (self.messages, self.answers, self.paths, self.errors, self.pip_calls, self.dialogs):
+        for kept in (self.messages, self.answers, self.paths, self.errors, self.log, self.pip_calls, self.dialogs):
             kept.clear()
 
     def close(self) -> None:

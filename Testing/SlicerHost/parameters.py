@@ -6,6 +6,7 @@ import enum
 import pathlib
 import types
 import typing
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -107,13 +108,13 @@ class _Parameter:
         return self.kind() if low is None else self.kind(max(low, self.kind()))
 
     def is_in(self, node: Any) -> bool:
-        held = node.GetNumberOfNodeReferences(self.name) > 0 if self.is_node else self.name in node.GetParameterNames()
-        return bool(held)
+        return bool(node.HasParameter(self.name))
 
     def write(self, node: Any, value: Any) -> None:
         if self.is_node:
             if value is not None and not isinstance(value, str) and not isinstance(value, self.kind):
                 raise TypeError(f"{self.name} takes a {self.kind.__name__}, not a {type(value).__name__}")
+            node.SetParameter(self.name, "")  # so that None can be told from never written
             node.SetNodeReferenceID(self.name, value if value is None or isinstance(value, str) else value.GetID())
             return
         if value is None and self.optional:
@@ -180,6 +181,37 @@ def isParameterNodeWrapper(thing: Any) -> bool:
     return hasattr(thing, "allParameters")
 
 
+class _Cached:
+    """A parameter's value as Slicer's wrapper keeps it: read once, and again only when the node says it was modified.
+
+    So a reference to a node that an import has not brought yet stays None until somebody calls ``Modified``.
+    """
+
+    def __init__(self, parameter: _Parameter, node: Any) -> None:
+        self._parameter, self._node = parameter, node
+        self.value = parameter.read(node)
+        self._writing = False
+        itself = weakref.ref(self)
+        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: itself() and itself()._modified())
+
+    def __del__(self) -> None:
+        self._node.RemoveObserver(self._tag)
+
+    def _modified(self) -> None:
+        if not self._writing:
+            self.value = self._parameter.read(self._node)
+
+    def write(self, value: Any) -> None:
+        self._writing = True
+        was = self._node.StartModify()
+        try:
+            self._parameter.write(self._node, value)
+            self.value = self._parameter.read(self._node)
+        finally:
+            self._node.EndModify(was)
+            self._writing = False
+
+
 class _Wrapper:
     """The methods every wrapper has; copied onto the decorated class."""
 
@@ -190,15 +222,19 @@ class _Wrapper:
         self._guis: dict[int, tuple[int, list]] = {}
         self._next_tag = 0
         self._updating = False
+        self._values: dict[str, Any] = {}
         for parameter in self.allParameters.values():
-            if not parameter.is_in(parameterNode) and not parameter.is_node:
+            if not parameter.is_in(parameterNode):
                 parameter.write(parameterNode, parameter.default)
+            self._values[parameter.name] = _Cached(parameter, parameterNode)
 
     def getValue(self, name: str) -> Any:
-        return self._parameter(name).read(self.parameterNode)
+        self._parameter(name)
+        return self._values[name].value
 
     def setValue(self, name: str, value: Any) -> None:
-        self._parameter(name).write(self.parameterNode, value)
+        self._parameter(name)
+        self._values[name].write(value)
 
     def _parameter(self, name: str) -> _Parameter:
         if name not in self.allParameters:
@@ -212,7 +248,8 @@ class _Wrapper:
         return self._parameter(name).hint
 
     def isCached(self, name: str) -> bool:
-        return not self._parameter(name).is_node
+        self._parameter(name)
+        return True
 
     def StartModify(self) -> int:
         return self.parameterNode.StartModify()

@@ -84,7 +84,13 @@ def slot(function: Callable, most: int | None = None) -> Callable:
 
     if most is None:  # not a signal: whatever comes
         return call
-    return (lambda: call(), lambda a: call(a), lambda a, b: call(a, b), lambda a, b, c: call(a, b, c))[takes]
+    return (
+        lambda: call(),
+        lambda a: call(a),
+        lambda a, b: call(a, b),
+        lambda a, b, c: call(a, b, c),
+        lambda a, b, c, d: call(a, b, c, d),
+    )[takes]
 
 
 class SignalProxy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
+import applog
 import slicer
 import vtk
 
@@ -18,6 +20,11 @@ SLICE_VIEWS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}  # Slic
 _WHEEL_ONLY = ("item_name", "me", "info", "extend_path", "import_module", "iter_modules")
 _COLOURS = {"Red": (0.953, 0.29, 0.2), "Yellow": (0.929, 0.835, 0.298), "Green": (0.431, 0.69, 0.294)}
 
+# the logic reads no presets without it
+PRESETS_SCHEMA = (
+    "https://raw.githubusercontent.com/Slicer/Slicer/main/Modules/Loadable/Volumes/Resources/Schema/"
+    "volumes-display-presets-schema-v1.0.1.json#"
+)
 # slicer.modules.<key>.logic() is a slicer.<value>; the order is the order in which they see the scene
 MODULE_LOGICS = {
     "colors": "vtkSlicerColorLogic",
@@ -62,12 +69,14 @@ class Scene:
         self.logics: dict[str, Any] = {}
         for name, class_name in MODULE_LOGICS.items():
             self._add_logic(name, getattr(slicer, class_name)())
+        self._presets(cache)
         self._views()
         crosshair = slicer.vtkMRMLCrosshairNode()
         crosshair.SetCrosshairName("default")
         self.mrml.AddNode(crosshair)
         slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.mrml)
         self._hierarchy = _HierarchyItems(self.mrml)
+        self._buttons = _SegmentationButtons(self.mrml)
         slicer.mrmlScene = self.mrml
 
     def _remote_io(self, cache: Path) -> None:
@@ -92,6 +101,16 @@ class Scene:
             logic.SetMRMLScene(self.mrml)
         self.logics[name] = logic
 
+    def _presets(self, folder: Path) -> None:
+        """The abdominal window of the Volumes module, whose file is in Slicer's share folder, not in the wheel."""
+        abdomen = {
+            "id": "CT_ABDOMEN", "name": "CT-Abdomen", "description": "", "icon": "", "window": 350.0, "level": 40.0,
+            "color": "vtkMRMLColorTableNodeGrey",
+        }  # fmt: skip
+        presets = {"$schema": PRESETS_SCHEMA, "volumeDisplayPresets": [abdomen]}
+        (folder / "VolumeDisplayPresets.json").write_text(json.dumps(presets))
+        self.logics["volumes"].SetModuleShareDirectory(str(folder))
+
     def _views(self) -> None:
         """Slice and 3D view nodes with their logics: what the layout manager makes in Slicer."""
         self.slice_nodes: dict[str, Any] = {}
@@ -99,17 +118,8 @@ class Scene:
         self._slice_logic: dict[str, Any] = {}
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.mrml)
         for name, orientation in SLICE_VIEWS.items():
-            logic = slicer.vtkMRMLSliceLogic()
-            logic.SetMRMLApplicationLogic(self.app_logic)
-            logic.SetMRMLScene(self.mrml)
-            node = logic.AddSliceNode(name)
-            logic.ResizeSliceNode(600, 450)  # a view in a window of usual size, so that "fit" fits
-            node.SetLayoutLabel(name[0])
-            node.SetLayoutColor(*_COLOURS[name])
-            node.SetOrientation(orientation)
-            self.slice_logics.AddItem(logic)
-            self.slice_nodes[name] = node
-            self._slice_logic[name] = logic
+            self.slice_nodes[name] = self.add_slice_view(name, orientation, shown=True)
+            self.slice_nodes[name].SetLayoutColor(*_COLOURS[name])
         self.app_logic.SetSliceLogics(self.slice_logics)
         self.view_logic = slicer.vtkMRMLViewLogic()
         self.view_logic.SetMRMLApplicationLogic(self.app_logic)
@@ -121,8 +131,47 @@ class Scene:
         self.view_logics.AddItem(self.view_logic)
         self.app_logic.SetViewLogics(self.view_logics)
 
+    def add_slice_view(self, name: str, orientation: str, shown: bool = False) -> Any:
+        """A slice node with logic and layers; one that is not shown belongs to a layout that was used before."""
+        logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLApplicationLogic(self.app_logic)
+        logic.SetMRMLScene(self.mrml)
+        node = logic.AddSliceNode(name)
+        logic.ResizeSliceNode(600, 450)  # a view in a window of usual size, so that "fit" fits
+        node.SetLayoutLabel(name[0])
+        node.SetOrientation(orientation)
+        node.SetMappedInLayout(shown)
+        self.slice_logics.AddItem(logic)
+        self._slice_logic[name] = logic
+        return node
+
+    def remove_slice_view(self, name: str) -> None:
+        """Take back :meth:`add_slice_view`."""
+        logic = self._slice_logic.pop(name)
+        self.slice_logics.RemoveItem(logic)
+        for node in (logic.GetSliceCompositeNode(), logic.GetSliceNode()):
+            self.mrml.RemoveNode(node)
+        logic.SetMRMLScene(None)
+
     def slice_logic(self, name: str) -> Any:
         return self._slice_logic.get(name)
+
+
+class _SegmentationButtons:
+    """The outline and fill buttons of the slice views' bars, which know no mask that is neither outlined nor filled."""
+
+    def __init__(self, scene: Any) -> None:
+        def check(display: Any, _event: Any) -> None:
+            if not display.GetVisibility2DOutline() and not display.GetVisibility2DFill():
+                applog.warning("Invalid segmentation outline/fill state: neither are on")
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def added(_caller: Any, _event: Any, node: Any) -> None:
+            if node is not None and node.IsA("vtkMRMLSegmentationDisplayNode"):
+                node.AddObserver(vtk.vtkCommand.ModifiedEvent, check)
+
+        self._callback = added
+        scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, added)
 
 
 class _HierarchyItems:
@@ -139,15 +188,26 @@ class _HierarchyItems:
                 self._add(node)
 
         @vtk.calldata_type(vtk.VTK_OBJECT)
-        def removed(_caller: Any, _event: Any, node: Any) -> None:
-            hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-            item = hierarchy.GetItemByDataNode(node) if node is not None else 0
-            if item and not scene.IsClosing():
+        def leaving(_caller: Any, _event: Any, node: Any) -> None:
+            if node is None or scene.IsClosing():
+                return
+            hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())  # logs when gone
+            item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+            if item:
                 hierarchy.RemoveItem(item, False, False)
 
-        self._callbacks = (added, removed)
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def gone(_caller: Any, _event: Any, node: Any) -> None:
+            """Display nodes go with what they display."""
+            if node is not None and not scene.IsClosing() and node.IsA("vtkMRMLDisplayableNode"):
+                for display in [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]:
+                    if display is not None and scene.IsNodePresent(display):
+                        scene.RemoveNode(display)
+
+        self._callbacks = (added, leaving, gone)
+        scene.AddObserver(slicer.vtkMRMLScene.NodeRemovedEvent, gone)
         scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, added)
-        scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, removed)
+        scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, leaving)
         # priority 10, as in Slicer: an imported hierarchy must be merged before anyone asks it for a parent
         for event in (slicer.vtkMRMLScene.EndImportEvent, slicer.vtkMRMLScene.EndCloseEvent):
             scene.AddObserver(event, lambda *_: self._add_all(), 10.0)

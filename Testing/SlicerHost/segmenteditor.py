@@ -5,18 +5,65 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import applog
 import numpy as np
 import slicer
 import vtk
 from PySide6.QtCore import Property, QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QDoubleSpinBox, QGridLayout, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QDoubleSpinBox,
+    QFrame,
+    QGridLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 from vtk.util.numpy_support import vtk_to_numpy
-from widgets import qMRMLWidget, stored
+from widgets import qMRMLSegmentsTableView, qMRMLWidget, stored
 
 HANDS = ("Paint", "Erase")
 EFFECTS = (*HANDS, "Threshold", "Draw", "Grow from seeds", "Margin", "Hollow", "Smoothing", "Scissors", "Islands")
-COLUMNS = 3
+NO_EFFECT = "NULL"  # the object name of the arrow that puts the effect down
+OPTIONS_WIDTH = 540  # of the widest effect's options; they widened the module panel from 430 to 600 pixels
+NO_SETTINGS = "Invalid segment editor parameter set node"
+
+
+class qMRMLSegmentationShow3DButton(QToolButton):
+    """Slicer: makes and removes the closed surface; whether it is seen is left to the display node."""
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.setText("Show 3D")
+        self.setCheckable(True)
+        self._node: Any = None
+        self.toggled.connect(self._toggled)
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self._node = node
+        self._show()
+
+    def _show(self) -> None:
+        was = self.blockSignals(True)
+        self.setChecked(self._node is not None and self._node.GetSegmentation().ContainsRepresentation(_SURFACE()))
+        self.blockSignals(was)
+
+    def _toggled(self, on: bool) -> None:
+        if self._node is None:
+            return
+        if on:
+            self._node.GetSegmentation().CreateRepresentation(_SURFACE())
+        else:
+            self._node.GetSegmentation().RemoveRepresentation(_SURFACE())
+
+
+def _SURFACE() -> str:
+    return str(slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName())
 
 
 class qMRMLSegmentEditorWidget(qMRMLWidget):
@@ -45,24 +92,22 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._stroke: list[np.ndarray] = []
         self._shortcuts: list[QShortcut] = []
         self._last = HANDS[0]
-        self._hidden: dict[str, bool] = {}
+        self._masking = True
+        self._columns = 2
         self._build()
 
     def _build(self) -> None:
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        self._grid = QGridLayout()
-        column.addLayout(self._grid)
+        self._sections(column)
+        effects = QFrame(self)
+        effects.setObjectName("EffectsGroupBox")
+        self._grid = QGridLayout(effects)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(effects)
         self._effects: dict[str, QToolButton] = {}
         row = QHBoxLayout()
         column.addLayout(row)
-        row.addWidget(QLabel("Diameter:", self))
-        self._diameter = QDoubleSpinBox(self)
-        self._diameter.setObjectName("BrushDiameter")
-        self._diameter.setRange(0.5, 80)
-        self._diameter.setValue(8)
-        self._diameter.setSuffix(" mm")
-        row.addWidget(self._diameter, 1)
         self._undo, self._redo = QToolButton(self), QToolButton(self)
         for button, name, text, action in (
             (self._undo, "UndoButton", "Undo", self.undo),
@@ -72,7 +117,56 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             button.setText(text)
             button.clicked.connect(action)
             row.addWidget(button)
+        self._options_and_masking(column)
         self._fill()
+
+    def _sections(self, column: QVBoxLayout) -> None:
+        """What Slicer shows above the effects unless it is hidden."""
+        row = QHBoxLayout()
+        column.addLayout(row)
+        self._parts: dict[str, list[QWidget]] = {}
+        for part, name, text in (
+            ("geometry", "SpecifyGeometryButton", "Specify geometry"),
+            ("add", "AddSegmentButton", "Add"),
+            ("add", "RemoveSegmentButton", "Remove"),
+            ("switch", "SwitchToSegmentationsButton", "Segmentations…"),
+        ):
+            button = QPushButton(text, self)
+            button.setObjectName(name)
+            self._parts.setdefault(part, []).append(button)
+            row.addWidget(button)
+        self._surface = qMRMLSegmentationShow3DButton(self)
+        self._surface.setObjectName("Show3DButton")
+        self._parts["surface"] = [self._surface]
+        row.addWidget(self._surface)
+        for part, text in (("segmentation", "Segmentation:"), ("volume", "Source volume:")):
+            self._parts[part] = [QLabel(text, self)]
+            column.addWidget(self._parts[part][0])
+        frame = QFrame(self)
+        frame.setObjectName("SegmentsTableResizableFrame")
+        self._table = qMRMLSegmentsTableView(frame)
+        self._table.setObjectName("SegmentsTableView")
+        self._table.setMinimumHeight(70)
+        QVBoxLayout(frame).addWidget(self._table)
+        column.addWidget(frame)
+
+    def _options_and_masking(self, column: QVBoxLayout) -> None:
+        self._options = QGroupBox(self)
+        self._options.setObjectName("OptionsGroupBox")
+        options = QHBoxLayout(self._options)
+        options.addWidget(QLabel("Diameter:", self))
+        self._diameter = QDoubleSpinBox(self)
+        self._diameter.setObjectName("BrushDiameter")
+        self._diameter.setRange(0.5, 80)
+        self._diameter.setValue(8)
+        self._diameter.setSuffix(" mm")
+        options.addWidget(self._diameter, 1)
+        self._options.setMinimumWidth(OPTIONS_WIDTH)
+        self._mask_box = QGroupBox("Masking", self)
+        self._mask_box.setObjectName("MaskingGroupBox")
+        for box in (self._options, self._mask_box):
+            column.addWidget(box)
+            box.hide()
 
     def _fill(self) -> None:
         """The effect buttons, in order; those without hands are there to be seen."""
@@ -82,15 +176,15 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         names = [n for n in self._order if n in EFFECTS]
         names += [n for n in EFFECTS if n not in names] if self._others else []
         self._effects = {}
-        for index, name in enumerate(names):
+        for index, name in enumerate((NO_EFFECT, *names)):
             button = QToolButton(self)
             button.setObjectName(name)
-            button.setText(name)
+            button.setText(name if name != NO_EFFECT else "None")
             button.setCheckable(True)
-            button.setSizePolicy(button.sizePolicy().Policy.Expanding, button.sizePolicy().verticalPolicy())
-            button.setToolTip("" if name in HANDS else "In Slicer; the test host has no hands for it.")
+            button.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Preferred)
+            button.setToolTip("" if name in (*HANDS, NO_EFFECT) else "In Slicer; the test host has no hands for it.")
             button.clicked.connect(lambda _checked=False, n=name: self._toggle(n))
-            self._grid.addWidget(button, index // COLUMNS, index % COLUMNS)
+            self._grid.addWidget(button, index // self._columns, index % self._columns)
             self._effects[name] = button
         self._show()
 
@@ -118,9 +212,12 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         return self._logic.GetSegmentationNode()
 
     def setSegmentationNode(self, node: Any) -> None:
-        if self._settings is not None and self._logic.GetSegmentationNode() is not node:
-            self._logic.SetSegmentationNode(node)
-            self.setActiveEffect(None)
+        if self._logic.GetSegmentationNode() is node:
+            return
+        self._logic.SetSegmentationNode(node)
+        self._table.setSegmentationNode(node)
+        self._surface.setSegmentationNode(node)
+        self.setActiveEffect(None)
 
     def sourceVolumeNode(self) -> Any:
         return self._logic.GetSourceVolumeNode()
@@ -160,12 +257,16 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             raise NotImplementedError("the test host has no effect objects; use setActiveEffectByName")
         self.setActiveEffectByName("")
 
+    def setEffectColumnCount(self, columns: int) -> None:
+        self._columns = columns
+        self._fill()
+
     def _active(self) -> str:
         return (self._settings.GetActiveEffectName() or "") if self._settings is not None else ""
 
     def _toggle(self, name: str) -> None:
         """The person chooses an effect, which ends the placing of markups, or puts it down."""
-        chosen = "" if self._active() == name else name
+        chosen = "" if name in (self._active(), NO_EFFECT) else name
         if chosen:
             interaction = slicer.app.applicationLogic().GetInteractionNode()
             interaction.SetCurrentInteractionMode(slicer.vtkMRMLInteractionNode.ViewTransform)
@@ -176,8 +277,11 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         active, usable = self._active(), self._settings is not None and self.sourceVolumeNode() is not None
         self._last = active or self._last
         for name, button in self._effects.items():
-            button.setEnabled(usable and name in HANDS)
-            button.setChecked(name == active)
+            button.setEnabled(usable and name in (*HANDS, NO_EFFECT))
+            button.setChecked(name == (active or NO_EFFECT))
+        self._options.setVisible(bool(active))
+        self._options.setTitle(active)
+        self._mask_box.setVisible(bool(active) and self._masking)
         self._undo.setEnabled(self._logic.CanUndo())
         self._redo.setEnabled(self._logic.CanRedo())
 
@@ -286,8 +390,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def installKeyboardShortcuts(self, parent: QWidget | None = None) -> None:
         self.uninstallKeyboardShortcuts()
         keys = {"Escape": lambda: self.setActiveEffectByName(""), "Space": lambda: self._toggle(self._last)}
-        keys |= {"Z": self.undo, "Y": self.redo}
-        names = list(self._effects)
+        keys |= {"Z": self.undo, "Ctrl+Z": self.undo, "Y": self.redo, "Ctrl+Y": self.redo}
+        names = [name for name in self._effects if name != NO_EFFECT]
         keys |= {str(i + 1): (lambda n=name: self._toggle(n)) for i, name in enumerate(names[:9])}
         for key, action in keys.items():
             shortcut = QShortcut(QKeySequence(key), parent or self.window())
@@ -300,25 +404,39 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             shortcut.deleteLater()
         self._shortcuts = []
 
-    # -- parts that can be hidden; this stand-in shows none of them
+    # -- parts that can be hidden
+    def _part(self, part: str, visible: bool) -> None:
+        for widget in self._parts[part]:
+            widget.setVisible(visible)
+
     def setSegmentationNodeSelectorVisible(self, visible: bool) -> None:
-        self._hidden["segmentation"] = visible
+        self._part("segmentation", visible)
 
     def setSourceVolumeNodeSelectorVisible(self, visible: bool) -> None:
-        self._hidden["volume"] = visible
+        self._part("volume", visible)
 
     def setAutoShowSourceVolumeNode(self, show: bool) -> None:
-        self._hidden["auto"] = show
+        self._auto_show = show
 
     def setAddRemoveSegmentButtonsVisible(self, visible: bool) -> None:
-        self._hidden["add"] = visible
+        self._part("add", visible)
 
     def setSwitchToSegmentationsButtonVisible(self, visible: bool) -> None:
-        self._hidden["switch"] = visible
+        self._part("switch", visible)
+
+    def setSpecifyGeometryButtonVisible(self, visible: bool) -> None:
+        self._part("geometry", visible)
+
+    def setShow3DButtonVisible(self, visible: bool) -> None:
+        self._part("surface", visible)
 
     def setMaskingSectionVisible(self, visible: bool) -> None:
-        self._hidden["masking"] = visible
+        self._masking = visible
+        if self._settings is None:
+            applog.critical(NO_SETTINGS)
+        self._show()
 
+    effectColumnCount = Property(int, lambda s: s._columns, setEffectColumnCount)
     unorderedEffectsVisible = Property(bool, lambda s: s._others, setUnorderedEffectsVisible)
     undoEnabled = Property(bool, lambda s: not s._undo.isHidden(), lambda s, v: s._set_undo(v))
     readOnly = stored(bool, "_read_only", False)

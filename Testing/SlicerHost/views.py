@@ -40,6 +40,7 @@ class _View(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setMinimumSize(64, 64)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)  # as QVTKOpenGLNativeWidget
         self.renderer: Any = None
         self._image: QImage | None = None
         self._drawing = False
@@ -49,13 +50,13 @@ class _View(QWidget):
         if self.renderer is not None:
             return
         self.renderer = vtk.vtkRenderer()
-        self.window = vtk.vtkRenderWindow()
-        self.window.SetOffScreenRendering(1)
-        self.window.SetMultiSamples(4)
-        self.window.SetSize(400, 400)
-        self.window.AddRenderer(self.renderer)
+        self.render_window = vtk.vtkRenderWindow()
+        self.render_window.SetOffScreenRendering(1)
+        self.render_window.SetMultiSamples(4)
+        self.render_window.SetSize(400, 400)
+        self.render_window.AddRenderer(self.renderer)
         self.interactor = vtk.vtkGenericRenderWindowInteractor()  # the markups managers ask for one
-        self.interactor.SetRenderWindow(self.window)
+        self.interactor.SetRenderWindow(self.render_window)
         with quiet_vtk():  # the view manager observes an event twice, and says so
             self.group = self._managers()
         self.group.AddObserver(vtk.vtkCommand.UpdateEvent, lambda *_: self.stale())
@@ -71,8 +72,8 @@ class _View(QWidget):
         with quiet_vtk():
             self.group.SetMRMLDisplayableNode(None)
             self.group.SetRenderer(None)
-        self.window.Finalize()
-        self.group = self.interactor = self.window = self.renderer = None
+        self.render_window.Finalize()
+        self.group = self.interactor = self.render_window = self.renderer = None
 
     def stale(self) -> None:
         """The scene changed: draw again at the next paint."""
@@ -92,10 +93,10 @@ class _View(QWidget):
         return self._image
 
     def _draw(self, size: QSize) -> QImage:
-        self.window.SetSize(size.width(), size.height())
-        self.window.Render()
+        self.render_window.SetSize(size.width(), size.height())
+        self.render_window.Render()
         pixels = vtk.vtkUnsignedCharArray()
-        self.window.GetPixelData(0, 0, size.width() - 1, size.height() - 1, 1, pixels, 0)
+        self.render_window.GetPixelData(0, 0, size.width() - 1, size.height() - 1, 1, pixels, 0)
         rows = vtk_to_numpy(pixels).reshape(size.height(), size.width(), 3)
         rows = np.ascontiguousarray(rows[::-1])  # OpenGL's first row is the lowest
         image = QImage(rows.data, size.width(), size.height(), 3 * size.width(), QImage.Format.Format_RGB888)
@@ -222,7 +223,7 @@ class ThreeDView(_View):
     def _managers(self) -> Any:
         self.renderer.SetUseDepthPeeling(1)
         self.renderer.SetMaximumNumberOfPeels(8)
-        self.window.SetAlphaBitPlanes(1)
+        self.render_window.SetAlphaBitPlanes(1)
         group = slicer.vtkMRMLDisplayableManagerGroup()
         group.SetRenderer(self.renderer)
         for name in _THREE_D_MANAGERS:
@@ -236,8 +237,8 @@ class ThreeDView(_View):
     def _draw(self, size: QSize) -> QImage:
         if self._reset:
             self._reset = False
-            self.window.SetSize(size.width(), size.height())
-            self.window.Render()  # lets the managers make their actors, which give the bounds
+            self.render_window.SetSize(size.width(), size.height())
+            self.render_window.Render()  # lets the managers make their actors, which give the bounds
             self._look_from_front()
         return super()._draw(size)
 

@@ -11,7 +11,7 @@ from typing import Any
 import shiboken6
 import slicer
 import vtk
-from PySide6.QtCore import Property, QSignalBlocker, Qt, Signal
+from PySide6.QtCore import Property, QObject, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QColor, QIcon, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -257,6 +257,27 @@ class qMRMLWidget(_SceneWidget):
         self.mrmlSceneChanged.emit(self._scene)
 
 
+class qMRMLSortFilterProxyModel(QObject):
+    """Slicer: which nodes of the scene a widget lists."""
+
+    def __init__(self, parent: QObject | None = None, changed: Any = None):
+        super().__init__(parent)
+        self._changed = changed
+        self._hidden: list[str] = []
+
+    def hides(self, node: Any) -> bool:
+        return node.GetID() in self._hidden
+
+    HIDDEN = ("hides",)
+
+    def setHiddenNodeIDs(self, ids: list[str]) -> None:
+        if list(ids) != self._hidden:
+            self._hidden = list(ids)
+            self._changed()
+
+    hiddenNodeIDs = Property("QStringList", lambda s: s._hidden, setHiddenNodeIDs)
+
+
 class qMRMLNodeComboBox(_SceneWidget):
     """Slicer: chooses a node of given classes and follows the scene."""
 
@@ -285,6 +306,7 @@ class qMRMLNodeComboBox(_SceneWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self._combo)
         self._combo.activated.connect(self._on_activated)
+        self._filter = qMRMLSortFilterProxyModel(self, self._refresh)
         self._current = ""
         self._attributes: list[tuple[str, str, Any]] = []
         self._tags: list[int] = []
@@ -322,7 +344,8 @@ class qMRMLNodeComboBox(_SceneWidget):
             if fits and node.IsA(kind):
                 held = node.GetAttribute(name)
                 fits = held is not None and (value is None or held == str(value))
-        return fits and (not node.GetHideFromEditors() or self._get("_show_hidden", False))
+        hidden = self._filter.hides(node) or (node.GetHideFromEditors() and not self._get("_show_hidden", False))
+        return fits and not hidden
 
     def _get(self, attribute: str, default: Any) -> Any:
         return getattr(self, attribute, default)
@@ -394,6 +417,9 @@ class qMRMLNodeComboBox(_SceneWidget):
     def setCurrentNodeIndex(self, index: int) -> None:
         nodes = self._nodes()
         self._select(nodes[index].GetID() if 0 <= index < len(nodes) else "")
+
+    def sortFilterProxyModel(self) -> QObject:
+        return self._filter
 
     def nodeCount(self) -> int:
         return len(self._nodes())
@@ -579,4 +605,4 @@ CTK = {
     )
 }
 CTK["ctkFrame"] = QFrame
-MRML = {c.__name__: c for c in (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView)}
+MRML = {c.__name__: c for c in (qMRMLWidget, qMRMLNodeComboBox, qMRMLSortFilterProxyModel, qMRMLSegmentsTableView)}

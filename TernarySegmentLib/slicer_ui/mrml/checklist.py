@@ -29,6 +29,15 @@ class Entry:
     checked: bool = False
 
 
+URGENT_DOUBT = 0.15
+"""About 1 mL that is expected to be wrong."""
+
+
+def is_urgent(entry: Entry) -> bool:
+    """Whether a region must be looked at."""
+    return entry.doubt >= URGENT_DOUBT
+
+
 def entries_of(regions: Sequence[Any]) -> list[Entry]:
     """From :func:`TernarySegmentLib.review.suspicious_regions.find_suspicious_regions`."""
     return [

@@ -173,11 +173,19 @@ def between(source: Any, target: Any) -> np.ndarray:
         OutputError: a non-linear transform lies between them.
     """
     matrix = vtk.vtkMatrix4x4()
-    parents = [node.GetParentTransformNode() for node in (source, target)]
-    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parents[0], parents[1], matrix):
+    above, other = source.GetParentTransformNode(), target.GetParentTransformNode()
+    if not linear_between(above, other):
         names = " and ".join(f"“{node.GetName()}”" for node in (source, target))
         raise OutputError(f"A non-linear transform lies between {names}; choose a new segmentation.")
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(above, other, matrix)
     return to_numpy(matrix)
+
+
+def linear_between(source: Any, target: Any) -> bool:
+    """Whether a matrix leads from one transform node to another, None for the world; asking for it would log errors."""
+    if source is not None:
+        return bool(source.IsTransformToNodeLinear(target))
+    return target is None or bool(target.IsTransformToWorldLinear())
 
 
 def _cropped(part: CroppedLabelmap) -> CroppedLabelmap:

@@ -10,7 +10,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from TernarySegmentLib.slicer_ui.mrml.labelmaps import SAME_VOXEL, CroppedLabelmap
-from TernarySegmentLib.slicer_ui.mrml.segmentation import CONFIDENCE
+from TernarySegmentLib.slicer_ui.mrml.segmentation import CONFIDENCE, CONFIDENCE_MAP
 from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of
 
 COLOURS = "vtkMRMLColorTableNodeIron"
@@ -37,8 +37,11 @@ def put_confidence(node: Any, volume: Any, part: CroppedLabelmap) -> Any:
         return None
     confidence = node.GetNodeReference(CONFIDENCE)
     if confidence is None:
-        name = slicer.mrmlScene.GenerateUniqueName(f"{node.GetName()} confidence")
-        confidence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        confidence = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+        confidence.UnRegister(None)
+        confidence.SetName(slicer.mrmlScene.GenerateUniqueName(f"{node.GetName()} confidence"))
+        confidence.SetAttribute(CONFIDENCE_MAP, "1")  # before it is added: nobody may take it for a CT
+        slicer.mrmlScene.AddNode(confidence)
         confidence.CreateDefaultDisplayNodes()
         node.SetNodeReferenceID(CONFIDENCE, confidence.GetID())
         _colour(confidence.GetDisplayNode())
@@ -81,15 +84,15 @@ class Overlay:
         wanted = confidence.GetID() if confidence is not None else None
         if wanted == self._shown:
             return
-        old = slicer.mrmlScene.GetNodeByID(self._shown) if self._shown else None
-        self._legend(old, False)
+        self._legend(slicer.mrmlScene.GetNodeByID(self._shown) if self._shown else None, False)
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-            now, key = composite.GetForegroundVolumeID(), composite.GetID()
-            if self._shown is None and now != wanted:
-                self._before[key] = (now, composite.GetForegroundOpacity())
-            volume_id, opacity = self._before.get(key, (None, 0.0)) if wanted is None else (wanted, OPACITY)
-            composite.SetForegroundVolumeID(volume_id)
-            composite.SetForegroundOpacity(opacity)
+            key, now = composite.GetID(), (composite.GetForegroundVolumeID(), composite.GetForegroundOpacity())
+            if now[0] != self._shown or self._shown is None:  # what another module shows there is left, or kept
+                self._before[key] = now
+            if wanted is not None:
+                _foreground(composite, wanted, OPACITY)
+            elif now[0] == self._shown:
+                _foreground(composite, *self._before.get(key, (None, 0.0)))
         if wanted is None:
             self._before = {}
         self._legend(confidence, True)
@@ -105,7 +108,7 @@ class Overlay:
         legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(confidence)
         if legend is None and visible:
             legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(confidence)
-            legend.SetTitleText("Pancreas [%]")
+            legend.SetTitleText("Confidence [%]")
             legend.SetLabelFormat("%.0f")
             legend.SetNumberOfLabels(3)
             legend.SetMaxNumberOfColors(256)
@@ -116,6 +119,11 @@ class Overlay:
             legend.AddViewNodeID(LEGEND_VIEW)
         if legend is not None:
             legend.SetVisibility(visible)
+
+
+def _foreground(composite: Any, volume_id: str | None, opacity: float) -> None:
+    composite.SetForegroundVolumeID(volume_id)
+    composite.SetForegroundOpacity(opacity)
 
 
 def _colour(display: Any) -> None:

@@ -101,6 +101,7 @@ class PointLists(VTKObservationMixin):
             display = node.GetDisplayNode()
             display.SetSelectedColor(*COLOURS[inside])
             display.SetColor(*COLOURS[inside])
+            display.SetActiveColor(*COLOURS[inside])  # while placed or under the mouse; Slicer's own is bright green
             display.SetPointLabelsVisibility(False)
             self._nodes[inside] = node
 

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 
 from TernarySegmentLib.imaging.grids import Box
-from TernarySegmentLib.slicer_ui.mrml.volumes import to_numpy
+from TernarySegmentLib.slicer_ui.mrml.views import common_point
 
 
 def make_region(volume: Any) -> Any:
@@ -41,19 +41,9 @@ def make_box(box: Any = None) -> Any:
         display.SetPropertiesLabelVisibility(False)
         display.SetInteractionHandleScale(1.0)  # of the window's size, in percent; Slicer's 3 hide a pancreas
         box.SetSize(BOX_MM, BOX_MM, BOX_MM)
-    box.SetCenter(*_shown_point())
+    box.GetDisplayNode().SetVisibility(True)
+    box.SetCenter(*common_point())
     return box
-
-
-def _shown_point() -> list[float]:
-    """Where the planes of the slice views meet, RAS, mm; each tells the position along its own normal."""
-    normals, offsets = [], []
-    for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-        matrix = to_numpy(node.GetSliceToRAS())
-        normals.append(matrix[:3, 2])
-        offsets.append(matrix[:3, 2] @ matrix[:3, 3])
-    point: list[float] = np.linalg.lstsq(np.array(normals), np.array(offsets), rcond=None)[0].tolist()
-    return point
 
 
 def box_of(region: Any) -> Box:

@@ -21,6 +21,8 @@ SUSPICIOUS_REGIONS, EDITED = "TernarySegment.SuspiciousRegions", "TernarySegment
 KEPT = (REPORT, AUTOMATIC, SUSPICIOUS_REGIONS, EDITED)
 """Attributes of the segmentation node, so that a saved scene brings them back: the numbers, the untouched automatic
 mask, the places worth a look and which of them are checked, and whether the mask was changed since."""
+CONFIDENCE_MAP = "TernarySegment.ConfidenceMap"
+"""Attribute of a volume node that holds such a map, and is no CT."""
 SOURCE, CONFIDENCE = "TernarySegment.Volume", "TernarySegment.Confidence"
 """Roles of the segmentation node's references: to the CT that was segmented, to the map of the network's confidence."""
 
@@ -66,6 +68,7 @@ class Revert:
         kept: what the node had kept of the run before, by attribute name.
         confidence: the confidence map before the run.
         source: ID of the volume that the node was made on before.
+        hidden: IDs of the results that the run's one hides.
     """
 
     node_id: str
@@ -74,9 +77,12 @@ class Revert:
     kept: Mapping[str, str] = field(default_factory=dict)
     confidence: Map | None = None
     source: str | None = None
+    hidden: tuple[str, ...] = ()
 
     def __call__(self) -> None:
         """Undo; does nothing when the node is gone already."""
+        for hidden in filter(None, map(slicer.mrmlScene.GetNodeByID, self.hidden)):
+            hidden.GetDisplayNode().SetVisibility(True)
         node = slicer.mrmlScene.GetNodeByID(self.node_id)
         if node is None:
             return
@@ -176,7 +182,7 @@ def remove(node: Any) -> None:
     """Together with its display node."""
     display = node.GetDisplayNode()
     slicer.mrmlScene.RemoveNode(node)
-    if display is not None:
+    if display is not None and slicer.mrmlScene.IsNodePresent(display):  # Slicer removes it by itself
         slicer.mrmlScene.RemoveNode(display)
 
 

@@ -34,6 +34,7 @@ class Report:
         flipped: which axes of the patient the file was found to have reversed; None when nobody looked.
         segmented: when, as ISO 8601 to the minute; empty in scenes from before this was kept.
         seconds: that it took.
+        notes: sentences that the reader should know: warnings about scan and mask, own weights.
     """
 
     volume_ml: float
@@ -47,6 +48,7 @@ class Report:
     flipped: Flips | None = None
     segmented: str = ""
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def density(self) -> str:
@@ -64,16 +66,18 @@ class Report:
         return (
             f"Pancreas in {self.source}\nVolume: {self.volume_ml:.1f} mL\nDensity: {self.density}\n"
             f"Extent: {self.extent}\nConfidence: {self.confidence:.0%}\n"
-            f"Automatic segmentation (TernarySegment, model {self.model}); not for diagnosis.{since}"
+            + "".join(f"Note: {note}\n" for note in self.notes)
+            + f"Automatic segmentation (TernarySegment, model {self.model}); not for diagnosis.{since}"
         )
 
 
-def report_of(result: Result, source: str) -> Report:
+def report_of(result: Result, source: str, notes: tuple[str, ...] = ()) -> Report:
     """The report of a result that found something.
 
     Args:
         result: with measures.
         source: name of the volume.
+        notes: what the reader should know beside the result's own warnings.
     """
     assert result.measures is not None
     found = result.measures
@@ -81,7 +85,7 @@ def report_of(result: Result, source: str) -> Report:
     return Report(
         found.volume_ml, found.mean_hu, found.sd_hu, found.extent_mm, result.confidence, (-x, -y, z), source,
         result.model.get("sha256", "")[:12], result.flipped, datetime.now().isoformat(timespec="minutes"),
-        sum(result.seconds.values()),
+        sum(result.seconds.values()), (*result.warnings, *notes),
     )  # fmt: skip
 
 

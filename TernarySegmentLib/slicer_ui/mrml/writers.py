@@ -23,7 +23,7 @@ from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES, Surface, 
 from TernarySegmentLib.review.confidence import format_confidence
 from TernarySegmentLib.slicer_ui import packages
 from TernarySegmentLib.slicer_ui.mrml import statistics
-from TernarySegmentLib.slicer_ui.mrml.labelmaps import SegmentSnapshot, take_segment
+from TernarySegmentLib.slicer_ui.mrml.labelmaps import SegmentSnapshot, linear_between, take_segment
 from TernarySegmentLib.slicer_ui.mrml.segmentation import SEGMENT_ID, edited
 from TernarySegmentLib.slicer_ui.mrml.volumes import RAS_TO_LPS, Scan, image_of, matrix_of, take_scan, to_numpy
 
@@ -272,13 +272,14 @@ def _scan_of(node: Any, volume: Any) -> Any:
 
 
 def _to_world(node: Any) -> np.ndarray:
-    matrix = vtk.vtkMatrix4x4()
-    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, matrix):
+    if not linear_between(node.GetParentTransformNode(), None):
         raise OutputError(
             _(
                 "“{name}” lies under a non-linear transform; harden it first (right-click it in the Data module)."
             ).format(name=node.GetName())
         )
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, matrix)
     return to_numpy(matrix)
 
 
@@ -294,7 +295,8 @@ def facts_of(node: Any, case: str) -> Facts:
         seconds=kept.seconds,
         corrected=edited(node),
         case=case,
-        notes=(flip_note(kept.flipped),) if kept.flipped and any(kept.flipped) else (),
+        scan=kept.source,
+        notes=kept.notes,
     )
 
 

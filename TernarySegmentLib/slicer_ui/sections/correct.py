@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from TernarySegmentLib.slicer_ui.mrml.segmentation import (
 from TernarySegmentLib.slicer_ui.mrml.statistics import kept
 from TernarySegmentLib.slicer_ui.mrml.volumes import take_scan
 from TernarySegmentLib.slicer_ui.sections.points import PointsSection
-from TernarySegmentLib.slicer_ui.sections.segment_editor import Editor
+from TernarySegmentLib.slicer_ui.sections.segment_editor import EFFECTS, Editor
 from TernarySegmentLib.slicer_ui.status import Status
 from TernarySegmentLib.slicer_ui.tasks import Background, LongJob, Steps, once
 
@@ -115,7 +116,28 @@ class CorrectSection(VTKObservationMixin):
         self.show(None, None, False)
         self.editor.close_scene()
 
+    def keys(self) -> dict[str, Callable[[], None]]:
+        """What keys do while the section is open: letters as in nnInteractive, the rest as in the Segment Editor."""
+        keys = {
+            "O": self.points.place, "T": self.points.change_side, "B": self.place_box, "Esc": self.stop,
+            "Z": self.undo, "Ctrl+Z": self.undo, "Y": self.editor.redo, "Ctrl+Y": self.editor.redo,
+        }  # fmt: skip
+        effects = {str(i): partial(self.editor.toggle_effect, name) for i, name in enumerate(EFFECTS, start=1)}
+        return {**keys, **effects}
+
     # -- what can be pressed
+    def undo(self) -> None:
+        """Take the last point back, or where there is none the last change of the mask."""
+        if self.points.count:
+            self.points.undo()
+        else:
+            self.editor.undo()
+
+    def stop(self) -> None:
+        """Put brush and points down."""
+        self.editor.stop_effect()
+        self.points.stop()
+
     def place_box(self) -> None:
         """Put a box around where the views are."""
         volume = volume_of(self._node)
@@ -142,12 +164,15 @@ class CorrectSection(VTKObservationMixin):
             return crop_labelmap((yield from steps()))
 
         def done(part: CroppedLabelmap) -> None:
+            self.points.forget()  # what they did is part of the mask that Undo goes back to
             if self._apply(part):
+                box.GetDisplayNode().SetVisibility(False)
                 self._status.say(_("Segmented again inside the box; Undo takes it back."))
 
         self._job.start(
             work, done, _("Segmenting again inside the box …"),
             needs=lambda: slicer.mrmlScene.GetNodeByID(node_id) is self._node,
+            gone=_("Another result is shown now, so the box was not segmented again."),
         )  # fmt: skip
 
     def revert(self) -> None:
@@ -167,12 +192,18 @@ class CorrectSection(VTKObservationMixin):
             self._status.fail(error)
             return None
 
-    def _apply(self, part: CroppedLabelmap) -> bool:
-        """Make a mask the segment's, as one step of the editor's Undo; False, and told why, when that fails."""
+    def _apply(self, part: CroppedLabelmap, step: bool = True) -> bool:
+        """Make a mask the segment's; False, with the reason in the status line, when that fails.
+
+        Args:
+            part: the new mask.
+            step: whether it is a step of the editor's Undo; if not, it belongs to the last one.
+        """
         volume = volume_of(self._node)
         if volume is None:
             return False
-        self.editor.remember()
+        if step:
+            self.editor.remember()
         self._writing = True
         try:
             replace_voxels(volume, part, self._node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import slicer
@@ -82,22 +83,21 @@ class Inspection:
 
 
 class Run:
-    """Segments, and takes the last run back.
+    """Segments the whole scan or a region of it, and takes the last run back.
 
     Args:
-        ui: the panel's widgets by name.
         logic: gives ``options(parameters)`` and ``steps(scan, options)``.
         job: runs it.
-        status: tells about it.
-        taken: gets each segmentation node written, and the result in it.
+        status: where it is reported.
+        taken: gets each segmentation node written and the result in it; returns the nodes that it hid.
 
     Attributes:
         revert: takes the last run back; None when there is none.
         offer_region: whether the last run found nothing, so that a region may help.
     """
 
-    def __init__(self, ui: Any, logic: Any, job: LongJob, status: Status, taken: Callable[[Any, Result], None]) -> None:
-        self._ui, self._logic, self._job, self._status, self._taken = ui, logic, job, status, taken
+    def __init__(self, logic: Any, job: LongJob, status: Status, taken: Callable[[Any, Result], list[Any]]) -> None:
+        self._logic, self._job, self._status, self._taken = logic, job, status, taken
         self._timing = Timing(slicer.app.userSettings())
         self.revert: Revert | None = None
         self.offer_region = False
@@ -119,13 +119,16 @@ class Run:
         where = _("“{name}” inside “{region}”").format(name=name, region=region.GetName()) if region else f"“{name}”"
         whole = region is None
         output_id = output.GetID() if output is not None else ""
+        own = _("The weights are your own: {name}.").format(name=options.model.name)
+        notes = (own,) if parameters.model else ()
         self.offer_region = False
         self._job.start(
             lambda: logic.steps(scan, options),
-            lambda result: self._finish(result, where, volume_id, output_id, whole),
+            lambda result: self._finish(result, where, volume_id, output_id, whole, notes),
             _("Segmenting {where} …").format(where=where),
             self.expected_s,
             lambda: slicer.mrmlScene.GetNodeByID(volume_id) is not None,  # by ID, since nodes may vanish meanwhile
+            _("{where} was removed while it was segmented; nothing was added.").format(where=where),
         )
 
     def undo(self) -> None:
@@ -136,7 +139,9 @@ class Run:
         revert()
         self._status.say(_("The last run was undone."))
 
-    def _finish(self, result: Result, where: str, volume_id: str, output_id: str, whole: bool) -> None:
+    def _finish(
+        self, result: Result, where: str, volume_id: str, output_id: str, whole: bool, notes: tuple[str, ...]
+    ) -> None:
         """Put a result into the scene.
 
         Args:
@@ -144,13 +149,12 @@ class Run:
             where: the volume's and the search region's names.
             volume_id, output_id: of the volume, and of the node to write to; the latter may be empty.
             whole: whether there was no search region.
+            notes: what the result's reader should know beside its own warnings.
         """
         volume, output = (slicer.mrmlScene.GetNodeByID(each) if each else None for each in (volume_id, output_id))
-        if volume is None:
-            self._status.say(_("{where} was removed while it was segmented; nothing was added.").format(where=where))
+        if volume is None:  # removed since the thread ended
+            self._status.warn(_("{where} was removed while it was segmented; nothing was added.").format(where=where))
             return
-        if whole:
-            self._timing.learn(result.backend or packages.backend(), result.seconds)
         self._status.log(", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in result.seconds.items()))
         if not result.found:
             self.offer_region = True
@@ -159,20 +163,21 @@ class Run:
                 if whole
                 else _("No pancreas was found in {where}. Move the box, or choose no search region under Advanced.")
             )
-            self._status.say(text.format(where=where))
+            self._status.warn(text.format(where=where))
             return
+        if whole:
+            self._timing.learn(result.backend or packages.backend(), result.seconds)
         try:
-            node, self.revert = write_segment(volume, result.mask, output)
+            node, revert = write_segment(volume, result.mask, output)
         except TernarySegmentError as error:
             self._status.fail(error)
             return
-        report = statistics.report_of(result, volume.GetName())
+        report = statistics.report_of(result, volume.GetName(), notes)
         statistics.keep(report, node)
-        self._taken(node, result)
-        found = _("{volume:.1f} mL of pancreas in “{node}”, found in {seconds:.1f} s.").format(
-            volume=report.volume_ml, node=node.GetName(), seconds=sum(result.seconds.values())
-        )
-        if not whole:
-            found += " " + _("Only {where} was searched.").format(where=where)
-        shown = self._ui.summaryLabel.text  # tells already what the check of the volume had warned of
-        self._status.say("\n".join((found, *(warning for warning in result.warnings if warning not in shown))))
+        self.revert = revert
+        hidden = self._taken(node, result)
+        self.revert = replace(revert, hidden=tuple(each.GetID() for each in hidden))
+        text = _("{volume:.1f} mL of pancreas in {where}, found in {seconds:.1f} s.")
+        sentences = [text.format(volume=report.volume_ml, where=where, seconds=sum(result.seconds.values()))]
+        sentences += [_("The earlier result “{name}” is hidden.").format(name=each.GetName()) for each in hidden]
+        self._status.say(" ".join(sentences))

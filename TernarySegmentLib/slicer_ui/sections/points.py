@@ -30,7 +30,8 @@ class PointsSection:
         background: where the border is moved.
         status: tells about it.
         take: gives the volume and the segment as it is now.
-        apply: puts a mask into the segment; False when that failed.
+        apply: puts a mask into the segment, as a step of its own for Undo or as part of the last; False when that
+            failed.
         stop_effect: puts the editor's brush down, so that clicks place points.
     """
 
@@ -40,7 +41,7 @@ class PointsSection:
         background: Background,
         status: Status,
         take: Callable[[], tuple[Any, SegmentSnapshot] | None],
-        apply: Callable[[CroppedLabelmap], bool],
+        apply: Callable[[CroppedLabelmap, bool], bool],
         stop_effect: Callable[[], None],
     ) -> None:
         self._ui, self._background, self._status, self._take, self._apply = ui, background, status, take, apply
@@ -49,12 +50,27 @@ class PointsSection:
         self._refiner: _Refiner | None = None
         self._free = False
         self._applied: Clicks = ((), ())
+        self._live = False
+        self._inside = True
         self._asked_at = 0.0
         self.lists = PointLists(self._on_changed, self._show_mode)
         ui.insideButton.connect("clicked()", self.place_inside)
         ui.outsideButton.connect("clicked()", self.place_outside)
         ui.undoPointButton.connect("clicked()", self.undo)
         ui.clearPointsButton.connect("clicked()", self.clear)
+
+    @property
+    def count(self) -> int:
+        """Points whose effect can be taken back."""
+        return self.lists.count
+
+    def place(self) -> None:
+        """Place points on the side used last; pressed again, none."""
+        self._place(self._inside)
+
+    def change_side(self) -> None:
+        """Place points on the other side."""
+        self._place(not self._inside)
 
     def place_inside(self) -> None:
         """Clicks in the views mark pancreas; pressed again, they do not."""
@@ -81,7 +97,7 @@ class PointsSection:
     def forget(self) -> None:
         """Points are done with: what they did stays, the next ones start from the mask as it is then."""
         self._background.drop("points")
-        self._refiner, self._applied = None, ((), ())
+        self._refiner, self._applied, self._live = None, ((), ()), False
         if self.lists.count:
             self.lists.clear()
             self._show_points()
@@ -112,6 +128,9 @@ class PointsSection:
         self._show_mode()
 
     def _place(self, inside: bool) -> None:
+        if not self._ui.insideButton.enabled:
+            return
+        self._inside = inside
         if self.lists.placing is inside:
             self.lists.stop()
         else:
@@ -157,14 +176,19 @@ class PointsSection:
             return None
 
     def _done(self, part: CroppedLabelmap) -> None:
-        if not self._apply(part):
+        if not self._apply(part, not self._live):
             return
+        self._live = True  # all points are one step of the editor's Undo; here they are taken back one by one
         inside, outside = self._applied
         self._status.show(
-            _("{inside} points inside, {outside} outside; the border followed in {seconds:.1f} s.").format(
-                inside=len(inside), outside=len(outside), seconds=time.monotonic() - self._asked_at
+            _("{inside} inside, {outside} outside; the border followed in {seconds:.1f} s.").format(
+                inside=_points(len(inside)), outside=len(outside), seconds=time.monotonic() - self._asked_at
             )
         )
+
+
+def _points(count: int) -> str:
+    return _("1 point") if count == 1 else _("{n} points").format(n=count)
 
 
 class _Refiner:

@@ -12,9 +12,11 @@ from TernarySegmentLib.slicer_ui.mrml import checklist
 from TernarySegmentLib.slicer_ui.mrml.checklist import Entry
 from TernarySegmentLib.slicer_ui.mrml.overlay import Overlay
 from TernarySegmentLib.slicer_ui.mrml.segmentation import CONFIDENCE
-from TernarySegmentLib.slicer_ui.mrml.views import go_to, hide_crosshair
+from TernarySegmentLib.slicer_ui.mrml.views import Crosshair, go_to
 
 NUMBER, WHAT, WHY, CHECKED = range(4)
+URGENT = "#a3211b"
+"""Behind the number of a region that must be looked at; white on it is readable in light and dark styles."""
 
 
 class ReviewSection:
@@ -22,16 +24,18 @@ class ReviewSection:
 
     Args:
         ui: the panel's widgets by name.
-        used: called when the person goes to a place or marks one.
+        used: called when the person goes to a region or marks one.
+        changed: called when a region was marked.
     """
 
-    def __init__(self, ui: Any, used: Callable[[], None]) -> None:
-        self._ui, self._used = ui, used
+    def __init__(self, ui: Any, used: Callable[[], None], changed: Callable[[], None]) -> None:
+        self._ui, self._used, self._changed = ui, used, changed
         self._node: Any = None
         self._entries: list[Entry] = []
         self._at: int | None = None
-        self._filling = False
+        self._filling = self._searched = self._searching = False
         self._overlay = Overlay()
+        self._crosshair = Crosshair()
         table = ui.regionsTable
         header = table.horizontalHeader()
         for column, width in ((NUMBER, 28), (WHAT, 96), (CHECKED, 60)):
@@ -39,6 +43,7 @@ class ReviewSection:
         header.setSectionResizeMode(WHY, qt.QHeaderView.Stretch)
         # a row's height follows its sentence when the panel's width changes
         table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.connect("currentCellChanged(int,int,int,int)", self._on_current)
         table.connect("cellClicked(int,int)", self._on_clicked)
         table.connect("itemChanged(QTableWidgetItem*)", self._on_changed)
         ui.nextButton.connect("clicked()", self.next)
@@ -50,27 +55,34 @@ class ReviewSection:
         """The regions, most doubtful first."""
         return self._entries
 
-    def show(self, node: Any, confidence_shown: bool) -> None:
+    def keys(self) -> dict[str, Callable[[], None]]:
+        """What keys do while there is a result."""
+        return {"N": self.next, "P": self.previous, "C": self.check}
+
+    def show(self, node: Any, searching: bool, entered: bool, confidence_shown: bool) -> None:
         """Show a segmentation node's regions; None empties the part.
 
         Args:
             node: the segmentation node.
-            confidence_shown: whether its confidence map lies over the slice views.
+            searching: whether its regions are still looked for.
+            entered: whether the panel is on the screen, so that it may use the views.
+            confidence_shown: whether its confidence map lies over the slice views then.
         """
         entries = checklist.kept(node)
         if node is not self._node or (entries or []) != self._entries:
-            if node is not self._node and self._at is not None:
-                self._at = None
-                hide_crosshair()
-            self._node, self._entries = node, entries or []
+            self._node, self._entries, self._at = node, entries or [], None
             self._fill()
+        if self._at is None or not entered:
+            self._crosshair.put_back()
         confidence = node.GetNodeReference(CONFIDENCE) if node is not None else None
-        self._overlay.show(confidence if confidence_shown else None)
+        self._overlay.show(confidence if confidence_shown and entered else None)
         self._ui.confidenceBox.enabled = confidence is not None
-        self._update(entries is not None)
+        self._searched, self._searching = entries is not None, searching
+        self._update()
 
     def scene_closing(self) -> None:
         """Let go of the scene's views."""
+        self._crosshair.put_back()
         self._overlay.forget()
 
     def next(self) -> None:
@@ -98,12 +110,27 @@ class ReviewSection:
             self._go(first if self._at is None else (self._at + by) % len(self._entries))
 
     def _go(self, index: int) -> None:
+        """Choose a row, as the mouse and the arrow keys do."""
+        if self._ui.regionsTable.currentRow() == index:
+            self._visit(index)
+        else:
+            self._ui.regionsTable.setCurrentCell(index, WHAT)
+
+    def _on_current(self, row: int) -> None:
+        if not self._filling and 0 <= row < len(self._entries) and row != self._at:
+            self._visit(row)
+
+    def _on_clicked(self, row: int, column: int) -> None:
+        if column != CHECKED:
+            self._visit(row)  # also the one that the views have left since
+
+    def _visit(self, index: int) -> None:
         self._used()
         self._at = index
-        self._ui.regionsTable.selectRow(index)
         self._ui.regionsTable.scrollToItem(self._ui.regionsTable.item(index, NUMBER))
-        go_to(self._entries[index].position_ras, crosshair=True)
-        self._update(True)
+        go_to(self._entries[index].position_ras)
+        self._crosshair.point_at(self._entries[index].position_ras)
+        self._update()
 
     def _mark(self, index: int, value: bool) -> None:
         self._used()
@@ -112,11 +139,10 @@ class ReviewSection:
         self._filling = True
         self._ui.regionsTable.item(index, CHECKED).setCheckState(qt.Qt.Checked if value else qt.Qt.Unchecked)
         self._filling = False
-        self._update(True)
-
-    def _on_clicked(self, row: int, column: int) -> None:
-        if column != CHECKED:
-            self._go(row)
+        if all(entry.checked for entry in self._entries):
+            self._crosshair.put_back()  # the review is over
+        self._update()
+        self._changed()
 
     def _on_changed(self, item: Any) -> None:
         if not self._filling and item.column() == CHECKED:
@@ -125,6 +151,7 @@ class ReviewSection:
     def _fill(self) -> None:
         table = self._ui.regionsTable
         self._filling = True
+        table.setCurrentCell(-1, -1)
         table.setRowCount(len(self._entries))
         for row, entry in enumerate(self._entries):
             box = qt.QTableWidgetItem()
@@ -137,49 +164,28 @@ class ReviewSection:
                 qt.QTableWidgetItem(entry.reason),
                 box,
             )
+            if checklist.is_urgent(entry):
+                cells[NUMBER].setBackground(qt.QBrush(qt.QColor(URGENT)))
+                cells[NUMBER].setForeground(qt.QBrush(qt.QColor("white")))
             for column, cell in enumerate(cells):
                 table.setItem(row, column, cell)
         self._filling = False
 
-    def _update(self, searched: bool) -> None:
+    def _update(self) -> None:
         ui, entries = self._ui, self._entries
         done = sum(entry.checked for entry in entries)
-        if entries:
-            text = _("{done} of {all} checked").format(done=done, all=len(entries))
-        elif self._node is None:
+        if self._node is None:
             text = ""
+        elif entries:
+            text = _("{done} of {all} checked").format(done=done, all=len(entries))
+        elif self._searched:
+            text = _("No suspicious regions were found.")
+        elif self._searching:
+            text = _("Looking for suspicious regions …")
         else:
-            text = _("No suspicious regions were found.") if searched else _("Looking for suspicious regions …")
+            text = _("The search for suspicious regions did not finish; segment the scan again to repeat it.")
         ui.checkedLabel.text = text
         for button in (ui.nextButton, ui.previousButton, ui.checkButton):
             button.enabled = bool(entries)
-        at_checked = self._at is not None and self._at < len(entries) and entries[self._at].checked
+        at_checked = self._at is not None and entries[self._at].checked
         ui.checkButton.text = _("Not checked after all (C)") if at_checked else _("Mark as checked (C)")
-
-
-class Shortcuts:
-    """Keys of the review: N and P go on and back, C and the space bar mark as checked.
-
-    They work wherever the mouse is, as long as the panel is visible; text fields keep their letters.
-
-    Args:
-        ui: the panel's widgets by name.
-        review: what they drive.
-    """
-
-    def __init__(self, ui: Any, review: ReviewSection) -> None:
-        keys: tuple[tuple[str, Callable[[], None]], ...] = (
-            ("N", review.next), ("P", review.previous), ("C", review.check), ("Space", review.check),
-        )  # fmt: skip
-        self._shortcuts = []
-        for key, action in keys:
-            shortcut = qt.QShortcut(qt.QKeySequence(key), ui.reviewButton)
-            shortcut.setContext(qt.Qt.ApplicationShortcut)
-            shortcut.connect("activated()", action)
-            self._shortcuts.append(shortcut)
-
-    def enable(self, usable: bool, space: bool) -> None:
-        """Whether the keys work, and whether the space bar does, for which Slicer's editor has a use of its own."""
-        for shortcut in self._shortcuts[:-1]:
-            shortcut.setEnabled(usable)
-        self._shortcuts[-1].setEnabled(usable and space)

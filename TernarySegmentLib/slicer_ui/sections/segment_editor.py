@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import qt
 import slicer
+import vtk
+from slicer.util import VTKObservationMixin
 
 from TernarySegmentLib.slicer_ui.mrml.segmentation import SEGMENT_ID
 
 EFFECTS = ("Paint", "Erase", "Scissors", "Islands", "Smoothing", "Margin")
+COLUMNS = 4
+"""Of effect buttons."""
 UNDO_STATES = 30
 """A state of a pancreas takes 2 MB."""
 SINGLETON = "TernarySegment"
 
 
-class Editor:
+class Editor(VTKObservationMixin):
     """Makes the widget when it is first wanted: its effects take a while to load.
 
     Args:
@@ -22,8 +27,10 @@ class Editor:
     """
 
     def __init__(self, layout: Any) -> None:
+        VTKObservationMixin.__init__(self)
         self._layout = layout
         self._widget: Any = None
+        self._frame: Any = None
         self._active = False
 
     @property
@@ -38,34 +45,43 @@ class Editor:
             node: vtkMRMLSegmentationNode with the segment.
             volume: the CT below.
         """
+        settings = self._settings()
         if self._widget is None:
-            self._make()
-        widget, settings = self._widget, self._settings()
+            self._make(settings)
+        widget = self._widget
         widget.setMRMLSegmentEditorNode(settings)  # before the scene, so that selections are kept
         widget.setMRMLScene(slicer.mrmlScene)
+        if not self.hasObserver(settings, vtk.vtkCommand.ModifiedEvent, self._on_settings):
+            self.addObserver(settings, vtk.vtkCommand.ModifiedEvent, self._on_settings)
         widget.setSegmentationNode(node)
         widget.setSourceVolumeNode(volume)
         widget.setCurrentSegmentID(SEGMENT_ID)
         settings.SetOverwriteMode(settings.OverwriteNone)  # what is painted stays in other segments too
         if not self._active:
             widget.setupViewObservations()
-            widget.installKeyboardShortcuts(widget)
         self._active = True
+        self._fit()
 
     def leave(self) -> None:
-        """Let go of views and keys."""
+        """Let go of the views."""
         if self._active:
             self.stop_effect()
-            self._widget.uninstallKeyboardShortcuts()
             self._widget.removeViewObservations()
         self._active = False
 
     def close_scene(self) -> None:
         """Let go of everything in the scene."""
         self.leave()
+        self.removeObservers()
         if self._widget is not None:
             self._widget.setSegmentationNode(None)
             self._widget.setMRMLSegmentEditorNode(None)
+
+    def toggle_effect(self, name: str) -> None:
+        """Take an effect up, or put it down."""
+        if self._active and self._widget.enabled:
+            chosen = self._settings().GetActiveEffectName() == name
+            self._widget.setActiveEffectByName("" if chosen else name)
 
     def stop_effect(self) -> None:
         """Put the brush down."""
@@ -84,6 +100,16 @@ class Editor:
             settings.SetSourceVolumeIntensityMaskRange(lowest_hu, highest_hu)
             settings.SetSourceVolumeIntensityMask(limited)
 
+    def undo(self) -> None:
+        """Take the last stroke back."""
+        if self._active and self._widget.enabled:
+            self._widget.undo()
+
+    def redo(self) -> None:
+        """Bring back what was taken back last."""
+        if self._active and self._widget.enabled:
+            self._widget.redo()
+
     def remember(self) -> None:
         """What is about to be changed becomes one step of the editor's Undo."""
         if self._active:
@@ -94,18 +120,43 @@ class Editor:
         if self._widget is not None:
             self._widget.undoEnabled = True  # clears the history
 
-    def _make(self) -> None:
+    def _make(self, settings: Any) -> None:
         self._widget = widget = slicer.qMRMLSegmentEditorWidget()
+        widget.setMRMLSegmentEditorNode(settings)  # hiding the masking below asks for it
         widget.setMaximumNumberOfUndoStates(UNDO_STATES)
+        widget.effectColumnCount = COLUMNS
         widget.setEffectNameOrder(list(EFFECTS))
         widget.unorderedEffectsVisible = False
-        widget.setSegmentationNodeSelectorVisible(False)
-        widget.setSourceVolumeNodeSelectorVisible(False)
         widget.setAutoShowSourceVolumeNode(False)
-        widget.setAddRemoveSegmentButtonsVisible(False)
-        widget.setSwitchToSegmentationsButtonVisible(False)
-        widget.setMaskingSectionVisible(False)
-        self._layout.addWidget(widget)
+        for hide in (  # nothing but the pancreas of this CT is edited here, and Result has the one 3D control
+            widget.setSegmentationNodeSelectorVisible, widget.setSourceVolumeNodeSelectorVisible,
+            widget.setAddRemoveSegmentButtonsVisible, widget.setSwitchToSegmentationsButtonVisible,
+            widget.setSpecifyGeometryButtonVisible, widget.setShow3DButtonVisible, widget.setMaskingSectionVisible,
+        ):  # fmt: skip
+            hide(False)
+        for table in slicer.util.findChildren(widget, "SegmentsTableResizableFrame"):
+            table.hide()
+        buttons = [b for name in ("NULL", *EFFECTS) for b in slicer.util.findChildren(widget, name)]
+        widest = max((button.sizeHint.width() for button in buttons), default=0)
+        for button in buttons:
+            button.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
+            button.setMinimumWidth(widest)
+        self._frame = frame = qt.QScrollArea()
+        frame.setWidget(widget)
+        frame.setWidgetResizable(True)
+        frame.setFrameShape(qt.QFrame.NoFrame)
+        self._layout.addWidget(frame)
+
+    def _on_settings(self, caller: Any = None, event: Any = None) -> None:
+        qt.QTimer.singleShot(0, self._fit)  # once the options of the effect are laid out
+
+    def _fit(self) -> None:
+        """As high as the editor. Its width is the panel's: the options of some effects need 170 pixels more than the
+        panel has at first, which would push the views aside with every click on one."""
+        if self._frame is not None:
+            bar = self._frame.horizontalScrollBar().sizeHint.height()
+            wide = self._widget.minimumSizeHint.width() > self._frame.width
+            self._frame.setFixedHeight(self._widget.sizeHint.height() + (bar if wide else 0))
 
     def _settings(self) -> Any:
         """A vtkMRMLSegmentEditorNode of its own, so that the Segment Editor module keeps its settings."""
