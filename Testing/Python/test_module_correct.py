@@ -326,7 +326,7 @@ def test_other_segments_stay_as_they_are_and_edits_elsewhere_are_noticed(host, c
 
 
 def test_strokes_do_not_hold_the_panel_up(host, corrected):
-    """From press to release and the panel's answer, without the stand-in's own share; processor time, as others may use the computer."""
+    """Processor time from press to release and the panel's answer, without the stand-in's own share."""
     widget, _, node = corrected
     seconds = []
     for _ in range(5):

@@ -153,7 +153,11 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def _options_and_masking(self, column: QVBoxLayout) -> None:
         self._options = QGroupBox(self)
         self._options.setObjectName("OptionsGroupBox")
-        options = QHBoxLayout(self._options)
+        self._frame = QFrame(self._options)
+        self._frame.setObjectName("EffectsOptionsFrame")
+        self._frame.setMinimumWidth(OPTIONS_WIDTH)
+        QVBoxLayout(self._options).addWidget(self._frame)
+        options = QHBoxLayout(self._frame)
         options.addWidget(QLabel("Diameter:", self))
         self._diameter = QDoubleSpinBox(self)
         self._diameter.setObjectName("BrushDiameter")
@@ -161,7 +165,6 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._diameter.setValue(8)
         self._diameter.setSuffix(" mm")
         options.addWidget(self._diameter, 1)
-        self._options.setMinimumWidth(OPTIONS_WIDTH)
         self._mask_box = QGroupBox("Masking", self)
         self._mask_box.setObjectName("MaskingGroupBox")
         for box in (self._options, self._mask_box):

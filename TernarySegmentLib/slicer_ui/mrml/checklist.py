@@ -29,8 +29,8 @@ class Entry:
     checked: bool = False
 
 
-URGENT_DOUBT = 0.15
-"""About 1 mL that is expected to be wrong."""
+URGENT_DOUBT = 0.2
+"""About 1.5 mL that is expected to be wrong."""
 
 
 def is_urgent(entry: Entry) -> bool:

@@ -151,8 +151,8 @@ class ResultSection(VTKObservationMixin):
 
 def _headline(report: statistics.Report, entries: list[checklist.Entry] | None) -> str:
     """What a reader in a hurry must know of a result."""
-    text = _("“{name}”: {volume:.1f} mL, confidence {confidence:.0%}").format(
-        name=report.source, volume=report.volume_ml, confidence=report.confidence
+    text = _("“{name}”: {volume:.1f} mL, confidence {confidence:.0f} %").format(
+        name=report.source, volume=report.volume_ml, confidence=100 * report.confidence
     )
     urgent = sum(checklist.is_urgent(entry) and not entry.checked for entry in entries or ())
     if not entries:

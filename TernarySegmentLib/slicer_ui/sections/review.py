@@ -15,6 +15,8 @@ from TernarySegmentLib.slicer_ui.mrml.segmentation import CONFIDENCE
 from TernarySegmentLib.slicer_ui.mrml.views import Crosshair, go_to
 
 NUMBER, WHAT, WHY, CHECKED = range(4)
+TICKED, NOT_TICKED = "☑", "☐"
+"""Text, since a dark style draws an item's check box dark on dark."""
 URGENT = "#a3211b"
 """Behind the number of a region that must be looked at; white on it is readable in light and dark styles."""
 
@@ -38,14 +40,13 @@ class ReviewSection:
         self._crosshair = Crosshair()
         table = ui.regionsTable
         header = table.horizontalHeader()
-        for column, width in ((NUMBER, 28), (WHAT, 96), (CHECKED, 60)):
+        for column, width in ((NUMBER, 28), (WHAT, 88), (CHECKED, 28)):
             table.setColumnWidth(column, width)
         header.setSectionResizeMode(WHY, qt.QHeaderView.Stretch)
         # a row's height follows its sentence when the panel's width changes
         table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         table.connect("currentCellChanged(int,int,int,int)", self._on_current)
         table.connect("cellClicked(int,int)", self._on_clicked)
-        table.connect("itemChanged(QTableWidgetItem*)", self._on_changed)
         ui.nextButton.connect("clicked()", self.next)
         ui.previousButton.connect("clicked()", self.previous)
         ui.checkButton.connect("clicked()", self.check)
@@ -136,9 +137,7 @@ class ReviewSection:
         self._used()
         self._entries = checklist.checked(self._entries, index, value)
         checklist.keep(self._entries, self._node)
-        self._filling = True
-        self._ui.regionsTable.item(index, CHECKED).setCheckState(qt.Qt.Checked if value else qt.Qt.Unchecked)
-        self._filling = False
+        self._ui.regionsTable.item(index, CHECKED).setText(TICKED if value else NOT_TICKED)
         if all(entry.checked for entry in self._entries):
             self._crosshair.put_back()  # the review is over
         self._update()
@@ -154,15 +153,12 @@ class ReviewSection:
         table.setCurrentCell(-1, -1)
         table.setRowCount(len(self._entries))
         for row, entry in enumerate(self._entries):
-            box = qt.QTableWidgetItem()
-            box.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-            box.setCheckState(qt.Qt.Checked if entry.checked else qt.Qt.Unchecked)
             what = entry.kind[:1].upper() + entry.kind[1:]
             cells = (
                 qt.QTableWidgetItem(str(row + 1)),
                 qt.QTableWidgetItem(what),
                 qt.QTableWidgetItem(entry.reason),
-                box,
+                qt.QTableWidgetItem(TICKED if entry.checked else NOT_TICKED),
             )
             if checklist.is_urgent(entry):
                 cells[NUMBER].setBackground(qt.QBrush(qt.QColor(URGENT)))

@@ -30,6 +30,7 @@ class Editor(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._layout = layout
         self._widget: Any = None
+        self._options: Any = None
         self._frame: Any = None
         self._active = False
 
@@ -141,22 +142,28 @@ class Editor(VTKObservationMixin):
         for button in buttons:
             button.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
             button.setMinimumWidth(widest)
-        self._frame = frame = qt.QScrollArea()
-        frame.setWidget(widget)
-        frame.setWidgetResizable(True)
-        frame.setFrameShape(qt.QFrame.NoFrame)
-        self._layout.addWidget(frame)
+        self._layout.addWidget(widget)
+        for options in slicer.util.findChildren(widget, "EffectsOptionsFrame"):
+            self._put_into_frame(options)
+
+    def _put_into_frame(self, options: Any) -> None:
+        """Let the options of an effect scroll sideways: some need 170 pixels more than the panel has, and would push
+        the views aside with every click on an effect."""
+        self._options, self._frame = options, qt.QScrollArea()
+        options.parentWidget().layout().replaceWidget(options, self._frame)
+        self._frame.setWidget(options)
+        self._frame.setWidgetResizable(True)
+        self._frame.setFrameShape(qt.QFrame.NoFrame)
 
     def _on_settings(self, caller: Any = None, event: Any = None) -> None:
         qt.QTimer.singleShot(0, self._fit)  # once the options of the effect are laid out
 
     def _fit(self) -> None:
-        """As high as the editor. Its width is the panel's: the options of some effects need 170 pixels more than the
-        panel has at first, which would push the views aside with every click on one."""
+        """Make the frame as high as the options in it."""
         if self._frame is not None:
-            bar = self._frame.horizontalScrollBar().sizeHint.height()
-            wide = self._widget.minimumSizeHint.width() > self._frame.width
-            self._frame.setFixedHeight(self._widget.sizeHint.height() + (bar if wide else 0))
+            wide = self._options.minimumSizeHint.width() > self._frame.width
+            bar = self._frame.horizontalScrollBar().sizeHint.height() if wide else 0
+            self._frame.setFixedHeight(self._options.sizeHint.height() + bar)
 
     def _settings(self) -> Any:
         """A vtkMRMLSegmentEditorNode of its own, so that the Segment Editor module keeps its settings."""
