@@ -178,6 +178,7 @@ class Panel(VTKObservationMixin):
             self.parameters.Modified()  # what it keeps of the node that is gone is read again
 
     def _on_collapsed(self, collapsed: bool) -> None:
+        self._enable_keys()
         if not collapsed:
             self._on_used()
 
@@ -272,8 +273,12 @@ class Panel(VTKObservationMixin):
         self.review.show(node, searching, self._entered, parameters is not None and parameters.show_confidence)
         self.correct.show(node, parameters, self._entered)
         self.export.show(node)
-        self._review_keys.enable(self._entered and node is not None)
-        self._correct_keys.enable(self._entered and node is not None and not ui.correctButton.collapsed)
+        self._enable_keys()
+
+    def _enable_keys(self) -> None:
+        usable = self._entered and self._opened is not None
+        self._review_keys.enable(usable)
+        self._correct_keys.enable(usable and not self.ui.correctButton.collapsed)
 
     def _why_not(self) -> str:
         """Why the button is disabled; empty when it is not."""

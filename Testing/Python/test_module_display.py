@@ -175,5 +175,7 @@ def test_headline_says_the_most_important_first(host, shown):
     widget, volume, _, _ = shown
     assert host.process_events(until=lambda: widget.panel.review.entries, timeout=30)
     text, report = widget.ui.headlineLabel.text, widget.panel.result.report
-    assert text.startswith(f"“{volume.GetName()}”: {report.volume_ml:.1f} mL, confidence {100 * report.confidence:.0f} %")
+    assert text.startswith(
+        f"“{volume.GetName()}”: {report.volume_ml:.1f} mL, confidence {100 * report.confidence:.0f} %"
+    )
     view_of(host)

@@ -291,7 +291,6 @@ def test_crosshair_goes_when_the_review_ends(host, reviewed):
     press_key(host, widget, "N")
     for _ in widget.panel.review.entries:
         press_key(host, widget, "C")
-    press_key(host, widget, "C")
     assert all(entry.checked for entry in widget.panel.review.entries)
     assert crosshair.GetCrosshairMode() == before
 

@@ -122,13 +122,14 @@ class ReviewSection:
             self._visit(row)
 
     def _on_clicked(self, row: int, column: int) -> None:
-        if column != CHECKED:
+        if column == CHECKED:
+            self._mark(row, not self._entries[row].checked)
+        else:
             self._visit(row)  # also the one that the views have left since
 
     def _visit(self, index: int) -> None:
         self._used()
         self._at = index
-        self._ui.regionsTable.scrollToItem(self._ui.regionsTable.item(index, NUMBER))
         go_to(self._entries[index].position_ras)
         self._crosshair.point_at(self._entries[index].position_ras)
         self._update()
@@ -142,10 +143,6 @@ class ReviewSection:
             self._crosshair.put_back()  # the review is over
         self._update()
         self._changed()
-
-    def _on_changed(self, item: Any) -> None:
-        if not self._filling and item.column() == CHECKED:
-            self._mark(item.row(), item.checkState() == qt.Qt.Checked)
 
     def _fill(self) -> None:
         table = self._ui.regionsTable
