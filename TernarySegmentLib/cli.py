@@ -252,7 +252,7 @@ def _phantom(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m TernarySegmentLib",
+        prog="ternarysegment" if Path(sys.argv[0]).stem == "ternarysegment" else "python -m TernarySegmentLib",
         description="Segment the pancreas in a CT scan on a CPU. For research; not a medical device.",
     )
     parser.add_argument("--version", action="version", version=f"TernarySegment {__version__}")

@@ -207,7 +207,7 @@ def _pieces(field: _Field, left: np.ndarray) -> list[SuspiciousRegion]:
 
 
 def _leaks(field: _Field, left: np.ndarray) -> list[SuspiciousRegion]:
-    """Parts that hang on the largest piece by a thin neck."""
+    """Parts that a narrow bridge connects to the largest piece."""
     labels, counts = _components(field.inside)
     if not counts.any():
         return []
@@ -228,7 +228,7 @@ def _leaks(field: _Field, left: np.ndarray) -> list[SuspiciousRegion]:
         part = main & (nearest == label)
         volume = np.count_nonzero(part) * field.millilitres
         if label != sizes.argmax() and volume >= LEAK_ML:
-            reason = f"A part of {volume:.1f} mL hangs on the rest by a thin neck; it may have leaked into a neighbour."
+            reason = f"{volume:.1f} mL are connected by a narrow bridge only; they may lie in a neighbouring organ."
             regions.append(_piece(field, part, left, "possible leak", reason))
     return regions
 

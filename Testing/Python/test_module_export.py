@@ -69,11 +69,12 @@ def test_dicom_segmentation_asks_for_the_series_and_tells_when_it_does_not_fit(h
     empty = tmp_path / "series"
     empty.mkdir()
     host.paths += [empty, tmp_path / "mine.dcm"]
+    host.dialogs.clear()
     host.click(widget.ui.saveDicomButton)
-    assert host.process_events(until=lambda: "Writing" not in widget.ui.statusLabel.text, timeout=60)
-    assert widget.ui.statusLabel.text.endswith(".")
-    assert "Saved" not in widget.ui.statusLabel.text
-    assert not (tmp_path / "mine.dcm").exists()
+    assert host.process_events(until=lambda: not widget.panel.export.writing, timeout=60)
+    assert "holds no DICOM CT series" in widget.ui.statusLabel.text
+    assert len(host.dialogs) == 1, "a wrong series is refused before a file's name is asked for"
+    host.paths.clear()
     assert widget.ui.saveDicomButton.enabled
 
 

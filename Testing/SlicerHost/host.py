@@ -19,6 +19,9 @@ if sys.platform.startswith("linux") and not os.environ.get("DISPLAY") and not os
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 sys.path.insert(0, str(Path(__file__).parent))
 
+import libraries  # noqa: F401  first: names what is missing before Qt aborts
+
+# isort: split
 import application
 import applog
 import dicom

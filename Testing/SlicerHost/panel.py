@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from host import Host
 from PySide6.QtCore import Qt, QTimer
@@ -36,10 +37,24 @@ def ask_for_file(host: Host) -> bool:
     return bool(path) and host.load_volume(path) is not None
 
 
+def load_series(host: Host, folder: Path) -> Any:
+    """Stands for the DICOM module: a folder's series as a volume, shown in the views."""
+    import SimpleITK as sitk
+    import slicer
+
+    from TernarySegmentLib.imaging.files.reading import read_ct
+    from TernarySegmentLib.slicer_ui.mrml.volumes import to_ras_of
+
+    ct = read_ct(folder)
+    node = slicer.util.addVolumeFromArray(sitk.GetArrayFromImage(ct), ijkToRAS=to_ras_of(ct), name=folder.name)
+    host.show_volume(node)
+    return node
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--ct", type=Path, help="a CT to load (.nii.gz, .nrrd); without it a synthetic abdomen is shown"
+        "--ct", type=Path, help="a CT to load: NIfTI, NRRD or DICOM folder; without it a synthetic abdomen is shown"
     )
     parser.add_argument("--seconds", type=float, help="close after this many seconds")
     arguments = parser.parse_args()
@@ -48,7 +63,9 @@ def main() -> None:
     window = open_window(host)
     window.show()
     host.process_events()
-    if arguments.ct is not None:
+    if arguments.ct is not None and arguments.ct.is_dir():
+        load_series(host, arguments.ct)
+    elif arguments.ct is not None:
         host.load_volume(arguments.ct)
     else:
         from TernarySegmentLib.slicer_ui.sample import add_phantom

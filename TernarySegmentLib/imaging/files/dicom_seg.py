@@ -85,14 +85,22 @@ def check_dicom_output(source: str | Path) -> None:
     """
     if importlib.util.find_spec("highdicom") is None:
         raise OutputError(
-            "A DICOM segmentation needs the package highdicom; run: pip install 'ternarysegment[dicom]', "
-            "or write .seg.nrrd instead."
+            "A DICOM segmentation needs the package highdicom; run: pip install highdicom, or write .seg.nrrd instead."
         )
     if Path(source).name.lower().endswith(VOLUME_SUFFIXES):
         raise InputError(
             f"“{Path(source).name}” is no DICOM, and a DICOM segmentation refers to the series it was made from; "
             "segment the DICOM folder, or write .seg.nrrd instead."
         )
+
+
+def check_dicom_series(mask: sitk.Image, source: Source) -> None:
+    """Whether a mask lies on the slices of a series; reads their headers, call it before asking for a file's name.
+
+    Raises:
+        InputError: the source cannot be read, or is not the series that the mask was made from.
+    """
+    _series_under(mask, source, "")
 
 
 def write_dicom_seg(

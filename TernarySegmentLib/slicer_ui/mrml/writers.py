@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from TernarySegmentLib.errors import InputError, OutputError
-from TernarySegmentLib.imaging.files.dicom_seg import Source, write_dicom_seg
+from TernarySegmentLib.imaging.files.dicom_seg import Source, check_dicom_series, write_dicom_seg
 from TernarySegmentLib.imaging.files.writing import atomic_path, check_suffix, write_mask
 from TernarySegmentLib.imaging.orientation import flip_note
 from TernarySegmentLib.imaging.report.one_page_report import Facts, check_report, write_report
@@ -110,6 +110,17 @@ def dicom_writer(node: Any, volume: Any, path: str | Path, source: Source | None
         write_dicom_seg(mask, files, path, provenance=provenance, corrected=corrected)
 
     return write
+
+
+def dicom_series_check(node: Any, volume: Any, files: Source) -> Callable[[], None]:
+    """Ready to check, off the main thread, that files are the series which the mask lies on.
+
+    Raises:
+        InputError: the node holds no pancreas; when checking: the files cannot be read, or are of another series.
+    """
+    snapshot, name = take_segment(node, pancreas_in(node), volume), node.GetName()
+    own = Scan(volume.GetName(), volume.GetImageData(), matrix_of(volume))
+    return lambda: check_dicom_series(_mask_on(own.image(), snapshot, name), files)
 
 
 def report_writer(node: Any, volume: Any, path: str | Path, case: str = "") -> Writer:

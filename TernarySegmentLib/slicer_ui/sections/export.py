@@ -16,7 +16,7 @@ from TernarySegmentLib.imaging.files.dicom_seg import Source
 from TernarySegmentLib.slicer_ui.mrml import writers
 from TernarySegmentLib.slicer_ui.mrml.segmentation import volume_of
 from TernarySegmentLib.slicer_ui.status import Status
-from TernarySegmentLib.slicer_ui.tasks import Background, once
+from TernarySegmentLib.slicer_ui.tasks import Background, Steps, once
 
 FOLDER = "TernarySegment/folder"
 """Setting: where the last file was saved."""
@@ -74,9 +74,24 @@ class ExportSection:
         files: Source = writers.dicom_files(volume)
         if not files:
             files = qt.QFileDialog.getExistingDirectory(None, _("Choose the folder of the scan's DICOM series"))
-        path = self._ask(_("Save the DICOM segmentation"), ".dcm", "DICOM (*.dcm)") if files else ""
-        if path:
-            self._write(path, lambda: writers.dicom_writer(self._node, volume, path, files))
+        if not files:
+            return
+        node = self._node
+
+        def fits(_none: Any) -> None:
+            self._status.show("")
+            path = self._ask(_("Save the DICOM segmentation"), ".dcm", "DICOM (*.dcm)")
+            if path:
+                self._write(path, lambda: writers.dicom_writer(node, volume, path, files))
+            self._update()
+
+        try:
+            check = writers.dicom_series_check(node, volume, files)
+        except TernarySegmentError as error:
+            self._status.fail(error)
+            return
+        self._status.show(_("Looking at the series …"))
+        self._run(once("Looking at the series", check), fits)
 
     def save_report(self) -> None:
         """As a page with pictures and numbers."""
@@ -114,13 +129,15 @@ class ExportSection:
         except TernarySegmentError as error:
             self._status.fail(error)
             return
+        self._status.say(_("Writing “{path}” …").format(path=path))
+        self._run(once("Writing", write), lambda _none: self._saved(path))
 
+    def _run(self, work: Callable[[], Steps], done: Callable[[Any], None]) -> None:
         def failed(error: BaseException) -> None:
             self._status.fail(error)
             self._update()
 
-        self._status.say(_("Writing “{path}” …").format(path=path))
-        self._background.run(TASK, once("Writing", write), lambda _none: self._saved(path), failed)
+        self._background.run(TASK, work, done, failed)
         self._update()
 
     def _saved(self, path: str) -> None:
