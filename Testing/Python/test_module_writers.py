@@ -34,9 +34,10 @@ def host():
 @pytest.fixture
 def writers(host):
     """The functions under test, on an empty scene."""
+    from TernarySegmentLib.slicer_ui.mrml import writers as functions
 
     host.clear()
-    return writers
+    return functions
 
 
 def to_vtk(matrix: np.ndarray):

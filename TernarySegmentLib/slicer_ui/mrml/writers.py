@@ -17,7 +17,6 @@ from vtk.util.numpy_support import vtk_to_numpy
 from TernarySegmentLib.errors import InputError, OutputError
 from TernarySegmentLib.imaging.files.dicom_seg import Source, check_dicom_series, write_dicom_seg
 from TernarySegmentLib.imaging.files.writing import atomic_path, check_suffix, write_mask
-from TernarySegmentLib.imaging.orientation import flip_note
 from TernarySegmentLib.imaging.report.one_page_report import Facts, check_report, write_report
 from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES, Surface, write_surface
 from TernarySegmentLib.review.confidence import format_confidence
