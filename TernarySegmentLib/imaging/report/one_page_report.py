@@ -45,8 +45,7 @@ class Facts:
         seconds: that the segmentation took; 0 when that is not known.
         corrected: whether a person changed the mask since.
         case: patient or case, as the page shall name it; empty leaves a line to write on.
-        scan: the name of the scan; empty leaves it out.
-        notes: sentences about scan and mask that the reader should know.
+        notes: sentences about the scan that the reader should know.
     """
 
     confidence: str = ""
@@ -55,7 +54,6 @@ class Facts:
     seconds: float = 0.0
     corrected: bool = False
     case: str = ""
-    scan: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -160,7 +158,7 @@ def _rows(ct: sitk.Image, measures: Measures, facts: Facts) -> list[tuple[str, s
         ("Extent", " × ".join(f"{mm:.0f}" for mm in measures.extent_mm) + " mm (R–L × A–P × S–I)"),
         ("Confidence", facts.confidence + (" Before correction." if facts.corrected and facts.confidence else "")),
         ("Outline", "automatic, then corrected by hand" if facts.corrected else "automatic, not corrected"),
-        ("Scan", (f"{facts.scan}, " if facts.scan else "") + f"{size} voxels of {spacing} mm"),
+        ("Scan", f"{size} voxels of {spacing} mm"),
         ("Segmented", f"{facts.segmented:%Y-%m-%d %H:%M}{taken}" if facts.segmented else ""),
         ("Report", f"{datetime.now():%Y-%m-%d %H:%M}"),
         ("Program", f"TernarySegment {__version__}"),

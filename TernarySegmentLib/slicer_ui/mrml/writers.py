@@ -17,6 +17,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from TernarySegmentLib.errors import InputError, OutputError
 from TernarySegmentLib.imaging.files.dicom_seg import Source, check_dicom_series, write_dicom_seg
 from TernarySegmentLib.imaging.files.writing import atomic_path, check_suffix, write_mask
+from TernarySegmentLib.imaging.orientation import flip_note
 from TernarySegmentLib.imaging.report.one_page_report import Facts, check_report, write_report
 from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES, Surface, write_surface
 from TernarySegmentLib.review.confidence import format_confidence
@@ -298,6 +299,7 @@ def facts_of(node: Any, case: str) -> Facts:
     kept = statistics.kept(node)
     if kept is None:
         return Facts(corrected=edited(node), case=case)
+    flips = (flip_note(kept.flipped),) if kept.flipped and any(kept.flipped) else ()
     return Facts(
         confidence=format_confidence(kept.confidence),
         model=kept.model,
@@ -305,8 +307,7 @@ def facts_of(node: Any, case: str) -> Facts:
         seconds=kept.seconds,
         corrected=edited(node),
         case=case,
-        scan=kept.source,
-        notes=kept.notes,
+        notes=tuple(dict.fromkeys((*flips, *kept.notes))),
     )
 
 
