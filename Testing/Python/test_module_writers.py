@@ -326,7 +326,7 @@ def test_a_report_measures_the_mask_as_it_is_now_and_names_nobody(writers, tmp_p
         (0.0, 0.0, 0.0),
         "Meier Hans",
         "0123456789ab",
-        True,
+        (True, False, False),
         "2026-03-04T05:06",
         2.34,
     )
@@ -338,7 +338,7 @@ def test_a_report_measures_the_mask_as_it_is_now_and_names_nobody(writers, tmp_p
     inside = slicer.util.arrayFromVolume(volume)[voxels != 0]
     for part in (
         f"{inside.size * 0.8 * 0.9 * 2.5 / 1000:.1f} mL", f"± {inside.std():.0f} HU", "corrected by hand", "Case 7",
-        format_confidence(0.95), "0123456789ab", "2026-03-04 05:06 in 2.3 s", "mirror image of a patient",
+        format_confidence(0.95), "0123456789ab", "2026-03-04 05:06 in 2.3 s", "mirror image",
     ):  # fmt: skip
         assert part in " ".join(text.split()), part
     assert b"Meier" not in (tmp_path / "p.pdf").read_bytes()
