@@ -10,12 +10,18 @@ import numpy as np
 from host import Host
 from panel import MODULE, ROOT
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QImage, QPainter
+from PySide6.QtGui import QColor, QImage, QPainter, QPalette
 from PySide6.QtTest import QTest
 
 WAIT_S = 600
-PANEL = 480
-VIEWS = (1200, 900)
+PANEL = 430
+"""Width of Slicer's module panel as it opens."""
+VIEWS = (1000, 800)
+DARK = {
+    "Window": "#353535", "WindowText": "white", "Base": "#232323", "AlternateBase": "#2d2d2d", "Text": "white",
+    "Button": "#353535", "ButtonText": "white", "ToolTipBase": "#353535", "ToolTipText": "white",
+    "Highlight": "#2a82da", "HighlightedText": "black", "PlaceholderText": "#909090",
+}  # fmt: skip
 
 
 class Tour:
@@ -74,12 +80,10 @@ class Tour:
         self.wait(lambda: self.ui.progressBar.value > 300 or self.ui.segmentButton.enabled)
         self.panel("panel-during")
         self.wait(lambda: self.ui.segmentButton.enabled and self.widget.panel.review.entries)
-        self.host.click(self.ui.show3dBox)
-        self.host.click(self.ui.jumpButton)
         self.settle()
-        self.host.qt_app.layoutManager().resetThreeDViews()
         self.panel("panel-after")
         self.views("views")
+        self.both("first-sight")
 
     def review(self) -> None:
         self.host.click(self.ui.confidenceBox)
@@ -104,9 +108,19 @@ class Tour:
         self.settle()
         self.both("correct")
 
-    def hand_on(self) -> None:
+    def export(self) -> None:
         self.open_only(self.ui.exportButton)
         self.panel("export")
+
+    def dark(self) -> None:
+        """The panel in a dark style."""
+        palette = QPalette()
+        for role, colour in DARK.items():
+            palette.setColor(QPalette.ColorRole[role], QColor(colour))
+        self.host.qt_app.setStyle("Fusion")
+        self.host.qt_app.setPalette(palette)
+        self.open_only(self.ui.resultButton, self.ui.reviewButton)
+        self.panel("panel-dark")
 
     def click_at(self, ras: Any) -> None:
         """Click at a point in the axial view and wait for the border."""
@@ -138,15 +152,14 @@ def main() -> None:
     host = Host()
     tour = Tour(host, arguments.output)
     if arguments.ct is not None:
-        display = host.load_volume(arguments.ct).GetDisplayNode()
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevel(400, 50)  # soft tissue
+        host.io.on_dialog = lambda _name: host.load_volume(arguments.ct) is not None
+        host.click(tour.ui.loadButton)
     else:
         from TernarySegmentLib.slicer_ui.sample import add_phantom
 
         add_phantom()
-    tour.widget.enter()
-    for stop in (tour.segment, tour.review, tour.correct, tour.hand_on):
+        tour.widget.enter()
+    for stop in (tour.segment, tour.review, tour.correct, tour.export, tour.dark):
         stop()
     for picture in sorted(arguments.output.glob("*.png")):
         print(picture)
