@@ -181,6 +181,7 @@ class Panel(VTKObservationMixin):
         self._enable_keys()
         if not collapsed:
             self._on_used()
+            self.result.refresh()
 
     def _on_used(self) -> None:
         """Another section is used: the line below the button no longer reports on the one used before."""

@@ -63,7 +63,7 @@ class Tour:
         """The panel at the left, the views at the right, as in Slicer."""
         self.panel(name)
         left = QImage(str(self.folder / f"{name}.png"))
-        right = self.host.render_four_up(VIEWS)
+        right = self.host.render_four_up((VIEWS[0], max(VIEWS[1], left.height())))
         whole = QImage(left.width() + right.width(), max(left.height(), right.height()), QImage.Format.Format_RGB888)
         whole.fill(self.host.panel_of(self.widget).palette().window().color())
         painter = QPainter(whole)

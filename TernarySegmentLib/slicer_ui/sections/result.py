@@ -154,11 +154,10 @@ def _headline(report: statistics.Report, entries: list[checklist.Entry] | None) 
     text = _("“{name}”: {volume:.1f} mL, confidence {confidence:.0f} %").format(
         name=report.source, volume=report.volume_ml, confidence=100 * report.confidence
     )
-    urgent = sum(checklist.is_urgent(entry) and not entry.checked for entry in entries or ())
-    if not entries:
-        return text + "."
-    if urgent == 0:
-        return text + _("; no place stands out.")
+    urgent = [entry for entry in entries or () if checklist.is_urgent(entry)]
+    left = sum(not entry.checked for entry in urgent)
+    if left == 0:
+        return text + (_("; the regions marked red are checked.") if urgent else ".")
     return text + (
-        _(": check the place marked red.") if urgent == 1 else _(": check the {n} places marked red.").format(n=urgent)
+        _(": check the region marked red.") if left == 1 else _(": check the {n} regions marked red.").format(n=left)
     )
