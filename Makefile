@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CT ?=
 
-.PHONY: demo test lint panel screenshots weights package wheel sbom docs clean
+.PHONY: demo test soak slicer-python lint panel screenshots weights package wheel sbom docs clean
 
 demo: $(VENV)/demo-installed
 ifeq ($(CT),)
@@ -17,6 +17,26 @@ endif
 # all tests, and which lines of engine and pipeline they run; fails below 95 %
 test: $(VENV)/test-installed lint
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+# the long tests: bounded, with their counts
+soak: $(VENV)/test-installed
+	$(BIN)/python -m pytest -m soak -s
+
+# engine, imaging and pipeline on the Python of Slicer 5.10 and 5.12, with the NumPy that each brings along
+PYTHON312 ?= $(firstword $(shell command -v python3.12) $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python))
+SLICER_NUMPY := 2.0.2 2.4.6
+SLICER_TESTS := $(addprefix Testing/Python/test_,engine_network.py engine_modelfile.py imaging_grids.py \
+  imaging_checks.py imaging_measure.py imaging_postprocess.py)
+slicer-python:
+ifeq ($(PYTHON312),)
+	@echo "No Python 3.12 here: install it, or name it with PYTHON312=..."
+else
+	for numpy in $(SLICER_NUMPY); do \
+	  venv=$(VENV)-slicer-$$numpy && $(PYTHON312) -m venv $$venv && \
+	  $$venv/bin/python -m pip install -q "numpy==$$numpy" -e ".[accelerate,dicom]" pytest hypothesis pillow && \
+	  $$venv/bin/python -m pytest -p no:cacheprovider $(SLICER_TESTS) || exit 1; \
+	done
+endif
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff format --check .

@@ -16,9 +16,9 @@ from TernarySegmentLib.imaging.orientation import (
     DOUBT,
     LEAD,
     OTHER_WAYS,
-    SURE,
     UNFLIPPED,
     UNSURE,
+    believed,
     departure,
     flip_note,
 )
@@ -116,6 +116,6 @@ def _right_way(
             least, flips, best = departs, ways, other
         if least <= DOUBT:
             break
-    if least > own - LEAD or least > ALIKE:
-        return UNFLIPPED, as_it_is, ()
-    return (flips, best, (flip_note(flips),)) if least <= SURE else (UNFLIPPED, as_it_is, (UNSURE,))
+    if believed(least, own):
+        return flips, best, (flip_note(flips),)
+    return UNFLIPPED, as_it_is, (UNSURE,) if least <= min(own - LEAD, ALIKE) else ()

@@ -22,7 +22,7 @@ from TernarySegmentLib.errors import InputError, ModelError
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.imaging.grids import flip, flip_box
 from TernarySegmentLib.imaging.measure import mask_box, same_grid
-from TernarySegmentLib.imaging.orientation import DOUBT, LEAD, ORGANS, departure
+from TernarySegmentLib.imaging.orientation import DOUBT, LEAD, ORGANS, believed, departure
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, run, segment
 from TernarySegmentLib.pipeline.clock import Clock
@@ -183,6 +183,14 @@ def test_a_volume_that_no_pancreas_has_draws_a_note(result, volume, said):
     notes = volume_notes(replace(result.measures, volume_ml=volume))
     assert bool(notes) == bool(said)
     assert all(said in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("departs", "as_it_is", "so"),
+    [(9, 12, False), (9, 13.5, True), (15, 30, True), (19.5, 27.7, False), (19.5, 39.1, True), (21.1, 32.8, False)],
+)  # the last three: a patient with a large spleen, left and right exchanged, head and foot exchanged, and a part
+def test_another_way_is_believed_when_it_leads(departs, as_it_is, so):
+    assert believed(departs, as_it_is) == so
 
 
 def test_the_places_of_organs_tell_the_way_from_a_table_of_labels():
