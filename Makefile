@@ -33,7 +33,7 @@ ifeq ($(PYTHON312),)
 else
 	for numpy in $(SLICER_NUMPY); do \
 	  venv=$(VENV)-slicer-$$numpy && $(PYTHON312) -m venv $$venv && \
-	  $$venv/bin/python -m pip install -q "numpy==$$numpy" -e ".[accelerate,dicom]" pytest hypothesis pillow && \
+	  $$venv/bin/python -m pip install -q "numpy==$$numpy" -e ".[accelerate]" pytest hypothesis && \
 	  $$venv/bin/python -m pytest -p no:cacheprovider $(SLICER_TESTS) || exit 1; \
 	done
 endif
