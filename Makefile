@@ -23,7 +23,9 @@ soak: $(VENV)/test-installed
 	$(BIN)/python -m pytest -m soak -s
 
 # engine, imaging and pipeline on the Python of Slicer 5.10 and 5.12, with the NumPy that each brings along
-PYTHON312 ?= $(firstword $(shell command -v python3.12) $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python))
+# asked for its own path: a version manager's stand-in may be there without the version
+PYTHON312 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python) \
+  $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/dev/null))
 SLICER_NUMPY := 2.0.2 2.4.6
 SLICER_TESTS := $(addprefix Testing/Python/test_,engine_network.py engine_modelfile.py imaging_grids.py \
   imaging_checks.py imaging_measure.py imaging_postprocess.py)
