@@ -303,9 +303,12 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("file", type=Path, nargs="?", help="default: the model shipped")
     info.set_defaults(command=_model_info)
 
-    from TernarySegmentLib.cohort.pacs_command import add_pacs  # standard library only, until it runs
+    # standard library only, until they run
+    from TernarySegmentLib.cohort.pacs_command import add_pacs
+    from TernarySegmentLib.cohort.similar_commands import add_index, add_similar
 
-    add_pacs(commands)
+    for add in (add_index, add_similar, add_pacs):
+        add(commands)
 
     bench = commands.add_parser("bench", help="measure this engine against others on this computer")
     if importlib.util.find_spec("TernarySegmentLib.bench") is None:
