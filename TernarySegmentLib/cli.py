@@ -91,6 +91,7 @@ def _report(
 def _segment(options: argparse.Namespace) -> int:
     import time
 
+    from TernarySegmentLib.cohort.commands import region_of
     from TernarySegmentLib.engine.network import load_kernels_meanwhile
     from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, check_dicom_output
     from TernarySegmentLib.imaging.files.reading import read_ct
@@ -121,7 +122,7 @@ def _segment(options: argparse.Namespace) -> int:
     ct = read_ct(options.input)
     reading = round(time.monotonic() - started, 3)
     settings = Options(
-        options.backend, options.threads, options.smoothing, model=options.model or Options().model,
+        options.backend, options.threads, options.smoothing, region_of(options), options.model or Options().model,
         confidence=bool(options.confidence or options.report),
     )  # fmt: skip
     result = _watch(segment(ct, settings), _Reporter(options.quiet))
@@ -256,6 +257,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Segment the pancreas in a CT scan on a CPU. For research; not a medical device.",
     )
     parser.add_argument("--version", action="version", version=f"TernarySegment {__version__}")
+    from TernarySegmentLib.cohort.commands import add_batch, add_compare, add_region  # standard library only, until run
+
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     segment = commands.add_parser("segment", help="CT in, pancreas mask out")
@@ -288,9 +291,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     segment.add_argument("--threads", type=int, default=0, metavar="N", help="default: all cores")
     segment.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth the border (default: off)")
+    add_region(segment)
     segment.add_argument("--model", type=Path, help="another model file than the one shipped")
     segment.add_argument("-q", "--quiet", action="store_true", help="no progress")
     segment.set_defaults(command=_segment)
+
+    add_batch(commands)
+    add_compare(commands)
 
     phantom = commands.add_parser("phantom", help="write a synthetic abdomen CT to try the program on")
     phantom.add_argument("-o", "--output", type=Path, required=True, help=".nii.gz, .nrrd or .mha")

@@ -19,3 +19,7 @@ class OutputError(TernarySegmentError):
 
 class ArchiveError(TernarySegmentError):
     """The image archive cannot be reached, or refuses."""
+
+
+class ClusterError(TernarySegmentError):
+    """The machines that a batch was to run on cannot be used."""

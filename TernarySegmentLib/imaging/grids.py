@@ -6,6 +6,7 @@ isotropic spacing, so that every scan reaches the network in the same orientatio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,26 @@ Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 Flips = tuple[bool, bool, bool]
 """Which axes of the patient are reversed: left to right, front to back, head to foot."""
+
+
+def box_of_corners(values: Sequence[float]) -> Box:
+    """The box between two opposite corners.
+
+    Args:
+        values: x, y, z of one corner, then of the other; LPS, mm.
+
+    Raises:
+        ValueError: not six numbers, or they enclose no volume.
+
+    Examples:
+        >>> box_of_corners([40, -100, 10, -60, 20, 90])
+        ((-60.0, -100.0, 10.0), (40.0, 20.0, 90.0))
+    """
+    corners = np.array(values, float).reshape(2, 3)
+    lower, upper = corners.min(0), corners.max(0)
+    if not (np.isfinite(corners).all() and (upper > lower).all()):
+        raise ValueError("no volume")
+    return tuple(lower.tolist()), tuple(upper.tolist())
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.agreement import Agreement, agreement_of
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.pipeline import Options, run, segment
-from TernarySegmentLib.training.metrics import Agreement, compare, mean_dice
+from TernarySegmentLib.training.metrics import mean_dice
 from TernarySegmentLib.training.settings import PANCREAS, UNANNOTATED
 from TernarySegmentLib.training.sources import Scan
 
@@ -52,16 +53,16 @@ class Score:
             parts.append(f"surface Dice {self.agreement.surface_dice:.3f}")
         if self.agreement.hausdorff_mm is not None:
             parts.append(f"Hausdorff 95 % {self.agreement.hausdorff_mm:.1f} mm")
-        parts.append(f"{self.agreement.volume_ml:.1f} mL (expert {self.agreement.expert_ml:.1f} mL)")
+        parts.append(f"{self.agreement.volume_ml:.1f} mL (expert {self.agreement.reference_ml:.1f} mL)")
         return f"{name}: {', '.join(parts)}, {self.seconds:.1f} s"
 
 
 def failure_of(agreement: Agreement) -> str:
     """What is wrong with a mask, in one sentence; empty when it is acceptable."""
-    if not agreement.expert_ml:
+    if not agreement.reference_ml:
         return f"{agreement.volume_ml:.1f} mL found where there is no pancreas." if agreement.volume_ml else ""
     if not agreement.volume_ml:
-        return f"No pancreas found; the expert outlined {agreement.expert_ml:.1f} mL."
+        return f"No pancreas found; the expert outlined {agreement.reference_ml:.1f} mL."
     if agreement.dice < FAILURE_DICE:
         return f"Dice {agreement.dice:.3f} is below {FAILURE_DICE:g}."
     return ""
@@ -110,7 +111,7 @@ def judge(
     if annotated is not None:
         truth, found = truth[annotated], found[annotated]
     # distances between surfaces have no meaning where slices in between are not outlined
-    agreement = compare(found, truth, ct.GetSpacing()[::-1], distances=not sparse)
+    agreement = agreement_of(found, truth, ct.GetSpacing()[::-1], surfaces=not sparse)
     return Compared(Score(name, agreement, seconds, failure_of(agreement), sparse), ct, expert, mask)
 
 

@@ -12,8 +12,9 @@ import SimpleITK as sitk
 from matplotlib.figure import Figure
 
 from TernarySegmentLib.engine.modelfile import Model
+from TernarySegmentLib.imaging.agreement import PERCENTILE, TOLERANCE_MM
 from TernarySegmentLib.training.evaluate import Compared, Score
-from TernarySegmentLib.training.metrics import PERCENTILE, TOLERANCE_MM, Mean, mean_dice, mean_with_interval
+from TernarySegmentLib.training.metrics import Mean, mean_dice, mean_with_interval
 
 matplotlib.use("Agg")
 
@@ -112,7 +113,7 @@ def _row(score: Score) -> str:
 
     cells = [
         name, told(agreement.dice, ".3f"), told(agreement.surface_dice, ".3f"), told(agreement.hausdorff_mm, ".1f"),
-        told(agreement.volume_ml, ".1f"), told(agreement.expert_ml, ".1f"), told(agreement.volume_error, "+.0%"),
+        told(agreement.volume_ml, ".1f"), told(agreement.reference_ml, ".1f"), told(agreement.volume_error, "+.0%"),
         told(score.seconds, ".1f"),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"

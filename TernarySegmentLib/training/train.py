@@ -18,13 +18,13 @@ from tqdm import tqdm
 
 from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.agreement import overlap
 from TernarySegmentLib.training.augment import to_levels
 from TernarySegmentLib.training.batchnorm import batch_norms, reestimate_batch_norms
 from TernarySegmentLib.training.data import Batch, Case, PatchSampler
 from TernarySegmentLib.training.distil import distillation_loss, load_teacher
 from TernarySegmentLib.training.initialise import start_from, start_from_run
 from TernarySegmentLib.training.losses import label_weights, total_loss
-from TernarySegmentLib.training.metrics import overlap
 from TernarySegmentLib.training.network import SegmentationNetwork, TernaryNetwork
 from TernarySegmentLib.training.runs import CHECKPOINT, LOG, build, read_checkpoint, write_checkpoint
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings

@@ -13,6 +13,7 @@ pytest.importorskip("surface_distance", reason="surface-distance is not installe
 
 from training_toys import TINY, toy_case  # noqa: E402
 
+from TernarySegmentLib.imaging.agreement import Agreement, agreement_of  # noqa: E402
 from TernarySegmentLib.imaging.grids import bounds, grid_over  # noqa: E402
 from TernarySegmentLib.phantom import make_phantom  # noqa: E402
 from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, segment  # noqa: E402
@@ -20,7 +21,7 @@ from TernarySegmentLib.pipeline import run as run_pipeline  # noqa: E402
 from TernarySegmentLib.training.data import load_cases  # noqa: E402
 from TernarySegmentLib.training.evaluate import Score, compare_case, failure_of, summary_lines  # noqa: E402
 from TernarySegmentLib.training.experiments.float_reference import FloatReference, evaluate_float_reference  # noqa: E402
-from TernarySegmentLib.training.metrics import Agreement, compare, mean_dice, mean_with_interval  # noqa: E402
+from TernarySegmentLib.training.metrics import mean_dice, mean_with_interval  # noqa: E402
 from TernarySegmentLib.training.report import Report, extremes, summary  # noqa: E402
 from TernarySegmentLib.training.settings import PANCREAS  # noqa: E402
 from TernarySegmentLib.training.sources import Scan  # noqa: E402
@@ -35,7 +36,7 @@ def block(low: int, high: int, size: int = 40) -> np.ndarray:
 
 
 def test_a_mask_agrees_with_itself():
-    same = compare(block(10, 30), block(10, 30), (1.0, 1.0, 1.0))
+    same = agreement_of(block(10, 30), block(10, 30), (1.0, 1.0, 1.0))
     assert (same.dice, same.surface_dice, same.hausdorff_mm, same.volume_error) == (1, 1, 0, 0)
     assert same.volume_ml == pytest.approx(8.0)
 
@@ -43,7 +44,7 @@ def test_a_mask_agrees_with_itself():
 @pytest.mark.parametrize("spacing", [1.0, 2.5])
 def test_distances_are_in_mm(spacing):
     shifted = np.roll(block(10, 30), 4, axis=0)
-    moved = compare(shifted, block(10, 30), (spacing, 1.0, 1.0))
+    moved = agreement_of(shifted, block(10, 30), (spacing, 1.0, 1.0))
     # the two faces across the shift, a sixth of the surface each, are 4 voxels away; the 95th percentile lies there
     assert moved.hausdorff_mm == pytest.approx(4 * spacing, rel=0.05)
     assert 0.6 < moved.surface_dice < 0.9
@@ -52,12 +53,12 @@ def test_distances_are_in_mm(spacing):
 
 def test_borders_within_2_mm_count_as_equal():
     inner, outer = block(10, 30), block(9, 31)
-    assert compare(outer, inner, (1.9, 1.9, 1.9)).surface_dice > 0.9
-    assert compare(outer, inner, (2.2, 2.2, 2.2)).surface_dice < 0.1
+    assert agreement_of(outer, inner, (1.9, 1.9, 1.9)).surface_dice > 0.9
+    assert agreement_of(outer, inner, (2.2, 2.2, 2.2)).surface_dice < 0.1
 
 
 def test_volume_error_is_signed_and_relative_to_the_expert():
-    assert compare(block(10, 20), block(10, 30), (1.0, 1.0, 1.0)).volume_error == pytest.approx(-7 / 8)
+    assert agreement_of(block(10, 20), block(10, 30), (1.0, 1.0, 1.0)).volume_error == pytest.approx(-7 / 8)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_volume_error_is_signed_and_relative_to_the_expert():
     [(block(0, 0), block(0, 0), 1, 1), (block(0, 0), block(5, 9), 0, 0), (block(5, 9), block(0, 0), 0, 0)],
 )
 def test_an_empty_mask_has_no_distance_and_does_not_break_the_figures(found, truth, dice, surface):
-    agreement = compare(found, truth, (1.0, 1.0, 1.0))
+    agreement = agreement_of(found, truth, (1.0, 1.0, 1.0))
     assert (agreement.dice, agreement.surface_dice, agreement.hausdorff_mm) == (dice, surface, None)
 
 

@@ -61,16 +61,16 @@ def read_ct(path: str | Path) -> sitk.Image:
     path = Path(path)
     if not path.exists():
         raise InputError(f"There is no file or folder “{path}”; check the path.")
-    with _quiet():
+    with quiet():
         if path.is_dir():
-            return _read_series(_largest_ct_series(path))
+            return read_series(_largest_ct_series(path))
         if path.name.lower().endswith(VOLUME_SUFFIXES):
             return _read_volume(path)
-        return _read_series(_series_of(path))
+        return read_series(_series_of(path))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep ITK's warnings off the terminal: what matters in them is checked here and said in a sentence."""
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -177,13 +177,13 @@ def _largest_ct_series(folder: Path) -> list[_Slice]:
     )
     if not files:
         raise InputError(f"The folder “{folder}” is empty; choose the folder of a DICOM CT series.")
-    slices = _headers(files)
+    slices = headers(files)
     if not slices:
         raise InputError(
             f"The folder “{folder}” holds no DICOM images; choose the folder of a CT series, "
             "or a NIfTI, NRRD or MetaImage file."
         )
-    series = _group([s for s in slices if s.modality == "CT"])
+    series = group([s for s in slices if s.modality == "CT"])
     if not series:
         found = ", ".join(sorted({s.modality or "unknown" for s in slices}))
         raise InputError(
@@ -199,7 +199,7 @@ def _largest_ct_series(folder: Path) -> list[_Slice]:
 
 def _series_of(path: Path) -> list[_Slice]:
     """The series that one DICOM file belongs to, from the files beside it."""
-    own = _headers([str(path)])
+    own = headers([str(path)])
     if not own:
         raise InputError(
             f"“{path.name}” is neither DICOM nor an image that can be read here; "
@@ -208,11 +208,11 @@ def _series_of(path: Path) -> list[_Slice]:
     if own[0].modality != "CT":
         raise InputError(f"“{path.name}” is a DICOM image of modality {own[0].modality or 'unknown'}; choose a CT.")
     beside = sorted(str(p) for p in path.parent.iterdir() if p.is_file() and not p.name.startswith("."))
-    groups = _group([s for s in _headers(beside) if s.series == own[0].series and s.modality == "CT"])
+    groups = group([s for s in headers(beside) if s.series == own[0].series and s.modality == "CT"])
     return next(group for group in groups if any(s.instance == own[0].instance for s in group))
 
 
-def _headers(files: list[str]) -> list[_Slice]:
+def headers(files: list[str]) -> list[_Slice]:
     """The headers of those files that are DICOM images; a damaged CT slice raises, other files are passed over."""
     found = []
     for file in files:
@@ -264,7 +264,7 @@ def _header(reader: sitk.ImageFileReader, file: str) -> _Slice:
     )
 
 
-def _group(slices: list[_Slice]) -> list[list[_Slice]]:
+def group(slices: list[_Slice]) -> list[list[_Slice]]:
     """Slices by series, largest first; each file once, and a scout of another size or orientation by itself."""
     groups: dict[tuple[object, ...], dict[str, _Slice]] = defaultdict(dict)
     for s in slices:
@@ -272,7 +272,7 @@ def _group(slices: list[_Slice]) -> list[list[_Slice]]:
     return sorted((list(group.values()) for group in groups.values()), key=len, reverse=True)
 
 
-def _read_series(slices: list[_Slice]) -> sitk.Image:
+def read_series(slices: list[_Slice]) -> sitk.Image:
     """One image from slices in any order, its geometry taken from all the positions."""
     name = Path(slices[0].path).parent
     if slices[0].components != 1:

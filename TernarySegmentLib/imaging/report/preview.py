@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +26,9 @@ WIDTH = 1500
 GAP = 6
 """Pixels between panels."""
 
+THUMBNAIL = (120, 160)
+"""Rows and columns."""
+
 SLICES = 5
 """Axial slices in the lower row."""
 
@@ -36,6 +43,13 @@ GLYPHS = {
     "1": "00100 01100 00100 00100 00100 00100 01110",
     "2": "01110 10001 00001 00110 01000 10000 11111",
     "5": "11111 10000 11110 00001 00001 10001 01110",
+    "C": "01110 10001 10000 10000 10000 10001 01110",
+    "E": "11111 10000 10000 11110 10000 10000 11111",
+    "H": "10001 10001 10001 11111 10001 10001 10001",
+    "M": "10001 11011 10101 10101 10001 10001 10001",
+    "O": "01110 10001 10001 10001 10001 10001 01110",
+    "T": "11111 00100 00100 00100 00100 00100 00100",
+    "U": "10001 10001 10001 10001 10001 10001 01110",
     "m": "00000 00000 11010 10101 10101 10101 10101",
     " ": "00000 00000 00000 00000 00000 00000 00000",
 }
@@ -57,6 +71,9 @@ class View:
     letters: str
 
 
+Layer = tuple[sitk.Image, tuple[float, float, float]]
+"""A mask and its colour, red, green, blue, 0 to 1."""
+
 # radiological convention: the patient seen from the feet and from the front, head up; sagittal from the left
 AXIAL = View((1, 0, 0), (0, 1, 0), "RLAP")
 CORONAL = View((1, 0, 0), (0, 0, -1), "RLSI")
@@ -77,15 +94,29 @@ def write_preview(ct: sitk.Image, mask: sitk.Image, path: str | Path) -> None:
     Raises:
         OutputError: another ending, or the place cannot be written.
     """
-    path = Path(path)
     check_suffix(path, PREVIEW_SUFFIXES)
-    picture = draw_preview(ct, mask)
+    write_png(draw_preview(ct, mask), path)
+
+
+def write_png(picture: np.ndarray, path: str | Path) -> None:
+    """Write a picture, uint8, (rows, columns, red-green-blue).
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
     with atomic_path(path) as temporary:
-        sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(temporary), True)
+        temporary.write_bytes(_png(picture))
 
 
-def draw_preview(ct: sitk.Image, mask: sitk.Image) -> np.ndarray:
-    """The picture that :func:`write_preview` writes, uint8, (rows, columns, red-green-blue)."""
+def draw_preview(ct: sitk.Image, mask: sitk.Image, layers: Sequence[Layer] = ()) -> np.ndarray:
+    """The picture that :func:`write_preview` writes, uint8, (rows, columns, red-green-blue).
+
+    Args:
+        ct: 3D image in HU.
+        mask: where to look; integer image on the same grid.
+        layers: what is drawn on the CT, masks and their colours; none draws the mask.
+    """
+    layers = layers or ((mask, COLOUR),)
     points = _points(mask)
     scan = np.array(bounds(ct))
     if len(points):
@@ -95,9 +126,38 @@ def draw_preview(ct: sitk.Image, mask: sitk.Image) -> np.ndarray:
         centre = scan.mean(0)
         levels = np.linspace(scan[0, 2], scan[1, 2], SLICES + 2)[1:-1]
         organ = scan
-    upper = _planes(ct, mask, centre, scan)
-    lower = _slices(ct, mask, levels, organ, scan)
+    upper = _planes(ct, layers, centre, scan)
+    lower = _slices(ct, layers, levels, organ, scan)
     return np.concatenate([upper, np.zeros((GAP, WIDTH, 3), np.uint8), lower])
+
+
+def thumbnail_png(ct: sitk.Image, mask: sitk.Image) -> str:
+    """A small axial picture where the mask is largest, as a PNG in a data URI.
+
+    Greys are coarsened, which halves the size: about 12 kB.
+    """
+    points, scan = _points(mask), np.array(bounds(ct))
+    centre = _largest_planes(mask, points)[0] if len(points) else scan.mean(0)
+    organ = np.array([points.min(0), points.max(0)]) if len(points) else scan
+    rows, columns = THUMBNAIL
+    room = np.minimum(organ[1] - organ[0] + 80, scan[1] - scan[0])[:2]
+    scale = max(room[0] / columns, room[1] / rows)
+    picture = _panel(ct, ((mask, COLOUR),), AXIAL, centre, organ, float(scale), THUMBNAIL)
+    return f"data:image/png;base64,{base64.b64encode(_png(picture & 0xF0)).decode()}"
+
+
+def _png(picture: np.ndarray) -> bytes:
+    """A picture, uint8 (rows, columns, 3), as a PNG file (ISO/IEC 15948); no temporary file holds a patient's image."""
+    rows, columns = picture.shape[:2]
+    lines = np.pad(picture.reshape(rows, -1), ((0, 0), (1, 0)))  # each line begins with its filter, 0: none
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)), chunk(b"IEND", b"")]
+    )
 
 
 def _points(mask: sitk.Image) -> np.ndarray:
@@ -120,7 +180,7 @@ def _largest_planes(mask: sitk.Image, points: np.ndarray) -> tuple[np.ndarray, n
     return centre, first[2] + steps[2] * chosen
 
 
-def _planes(ct: sitk.Image, mask: sitk.Image, centre: np.ndarray, scan: np.ndarray) -> np.ndarray:
+def _planes(ct: sitk.Image, layers: Sequence[Layer], centre: np.ndarray, scan: np.ndarray) -> np.ndarray:
     """Axial, coronal and sagittal panel side by side at one scale."""
     wide, deep, high = scan[1] - scan[0]
     # a trunk scan of 900 mm would leave postage stamps: show as much of it as the axial panel is wide
@@ -133,11 +193,13 @@ def _planes(ct: sitk.Image, mask: sitk.Image, centre: np.ndarray, scan: np.ndarr
     columns.append(WIDTH - 2 * GAP - sum(columns))
     panels = []
     for view, count in zip((AXIAL, CORONAL, SAGITTAL), columns, strict=True):
-        panels += [_panel(ct, mask, view, centre, shown, scale, (rows, count)), np.zeros((rows, GAP, 3), np.uint8)]
+        panels += [_panel(ct, layers, view, centre, shown, scale, (rows, count)), np.zeros((rows, GAP, 3), np.uint8)]
     return np.concatenate(panels[:-1], axis=1)
 
 
-def _slices(ct: sitk.Image, mask: sitk.Image, levels: np.ndarray, organ: np.ndarray, scan: np.ndarray) -> np.ndarray:
+def _slices(
+    ct: sitk.Image, layers: Sequence[Layer], levels: np.ndarray, organ: np.ndarray, scan: np.ndarray
+) -> np.ndarray:
     """Axial slices at the given levels, from the head down, close up on the organ."""
     count = (WIDTH - (SLICES - 1) * GAP) // SLICES
     room = np.minimum(organ[1] - organ[0] + 60, scan[1] - scan[0])[:2]
@@ -146,14 +208,14 @@ def _slices(ct: sitk.Image, mask: sitk.Image, levels: np.ndarray, organ: np.ndar
     panels = []
     for level in sorted(levels, reverse=True):
         centre = np.array([*organ.mean(0)[:2], level])
-        panels += [_panel(ct, mask, AXIAL, centre, organ, scale, (rows, count)), np.zeros((rows, GAP, 3), np.uint8)]
+        panels += [_panel(ct, layers, AXIAL, centre, organ, scale, (rows, count)), np.zeros((rows, GAP, 3), np.uint8)]
     row = np.concatenate(panels[:-1], axis=1)
     return np.pad(row, ((0, 0), (0, WIDTH - row.shape[1]), (0, 0)))
 
 
 def _panel(
     ct: sitk.Image,
-    mask: sitk.Image,
+    layers: Sequence[Layer],
     view: View,
     through: np.ndarray,
     shown: np.ndarray,
@@ -163,7 +225,7 @@ def _panel(
     """One plane as a picture.
 
     Args:
-        ct, mask: what to show.
+        ct, layers: what to show.
         view: how the plane lies on the screen.
         through: a point of the plane, LPS, mm.
         shown: lower and upper corner of what the panel is centred on, LPS, mm.
@@ -186,11 +248,10 @@ def _panel(
 
     grey = (sample(ct, OUTSIDE_HU) - (WINDOW_CENTRE - WINDOW_WIDTH / 2)) * (255 / WINDOW_WIDTH)
     picture = np.repeat(grey.clip(0, 255)[..., None], 3, axis=2)
-    inside = sample(mask, 0) >= 0.5
-    contour = inside & ~_eroded(inside)
-    colour = 255 * np.array(COLOUR)
-    picture[inside] += 0.25 * (colour - picture[inside])
-    picture[contour] = colour
+    for mask, colour in layers:
+        inside = sample(mask, 0) >= 0.5
+        picture[inside] += 0.25 * (255 * np.array(colour) - picture[inside])
+        picture[inside & ~_eroded(inside)] = 255 * np.array(colour)
     picture = np.rint(picture).astype(np.uint8)
     _letter(picture, view.letters)
     _scale_bar(picture, scale)
@@ -207,7 +268,7 @@ def _letter(picture: np.ndarray, letters: str) -> None:
     rows, columns = picture.shape[:2]
     places = [(rows // 2, 14), (rows // 2, columns - 14), (14, columns // 2), (rows - 14, columns // 2)]
     for letter, (row, column) in zip(letters, places, strict=True):
-        _text(picture, letter, row, column)
+        write_text(picture, letter, row, column)
 
 
 def _scale_bar(picture: np.ndarray, scale: float) -> None:
@@ -218,10 +279,10 @@ def _scale_bar(picture: np.ndarray, scale: float) -> None:
     bar[rows - 14 : rows - 11, 12 : 12 + round(length / scale)] = True
     _stamp(picture, bar)
     text = f"{length} mm"
-    _text(picture, text, rows - 26, 12 + 6 * len(text))
+    write_text(picture, text, rows - 26, 12 + 6 * len(text))
 
 
-def _text(picture: np.ndarray, text: str, row: int, column: int) -> None:
+def write_text(picture: np.ndarray, text: str, row: int, column: int) -> None:
     """Write text, twice the dots' size, centred on a pixel."""
     dots = [np.array([[int(d) for d in line] for line in GLYPHS[c].split()]) for c in text]
     block: np.ndarray = np.kron(

@@ -1,0 +1,270 @@
+"""Which scans a batch works on: found from files, folders, patterns and lists."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.files.reading import VOLUME_SUFFIXES
+from TernarySegmentLib.imaging.files.series import CtSeries, find_ct_series
+from TernarySegmentLib.imaging.files.writing import SUFFIXES
+from TernarySegmentLib.imaging.grids import Box, box_of_corners
+
+MASK_SUFFIX = SUFFIXES[0]
+LIST_SUFFIX = ".csv"
+NO_IMAGE = (".csv", ".gz", ".html", ".jpeg", ".jpg", ".json", ".md", ".parquet", ".pdf", ".png", ".py", ".txt", ".xml",
+            ".zip", ".obj", ".stl")  # fmt: skip
+"""Endings of files beside scans that are not opened in search of DICOM."""
+FEWEST_SLICES = 10
+"""A series with fewer is a scout or a single picture."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan of a batch.
+
+    Attributes:
+        name: unique in the batch; the path of its outputs in the output folder, without ending, with ``/``.
+        source: the file, or the folder of the DICOM series.
+        files: all that is read.
+        series: SeriesInstanceUID; empty for a volume in one file.
+        region: search only in this box (LPS, mm).
+        refusal: why it cannot be segmented, known before it is read; empty otherwise.
+    """
+
+    name: str
+    source: Path
+    files: tuple[Path, ...]
+    series: str = ""
+    region: Box | None = None
+    refusal: str = ""
+
+    def __str__(self) -> str:
+        slices = f" ({len(self.files)} slices)" if self.series else ""
+        return f"{self.name}: {self.source}{slices}{': ' if self.refusal else ''}{self.refusal}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The scans of a batch, in the order of their names, and sentences on what was passed over."""
+
+    cases: tuple[Case, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file to look at; ``listed`` when it was named itself and not found in a folder."""
+
+    path: Path
+    listed: bool = False
+    name: str = ""
+    region: Box | None = None
+
+
+def find_cases(
+    inputs: Sequence[str | Path], output: Path, looked_at: Callable[[int], None] = lambda count: None
+) -> Found:
+    """Find the scans in files, folders, patterns and lists.
+
+    - A folder is searched with its subfolders for NIfTI, NRRD and MetaImage files and for CT series in DICOM, which are
+      told apart by their headers wherever their files lie. Hidden files, ``.seg.nrrd`` and the output folder are
+      passed over.
+    - A file is a volume, or a slice whose CT series is taken from the files beside it.
+    - A pattern such as ``scans/*/ct.nii.gz`` or ``scans/**/*.nrrd``, where the shell has not resolved it already.
+    - A list is a ``.csv`` with a column ``input`` (a path; relative ones count from the list's folder) and, where
+      wanted, ``name`` and ``region`` (six numbers in LPS, mm: two opposite corners). A results table is such a list.
+
+    The names are the paths below the deepest folder that holds all inputs.
+
+    Args:
+        inputs: at least one.
+        output: folder of the batch.
+        looked_at: is called now and then with the number of DICOM headers read.
+
+    Raises:
+        InputError: an input does not exist, a list is not understood, or no scan was found.
+    """
+    entries = {entry.path.resolve(): entry for each in inputs for entry in _entries(Path(each), output.resolve())}
+    base = _base([Path(each) for each in inputs], list(entries.values()))
+    volumes = [entry for entry in entries.values() if entry.path.name.lower().endswith(VOLUME_SUFFIXES)]
+    cases = [
+        Case(entry.name or _relative(_stem(entry.path), base), entry.path.resolve(), (entry.path.resolve(),),
+             region=entry.region)
+        for entry in volumes
+    ]  # fmt: skip
+    others = [entry for entry in entries.values() if not entry.path.name.lower().endswith(VOLUME_SUFFIXES)]
+    dicom, notes = _dicom_cases(others, base, looked_at)
+    cases = _unique([*cases, *dicom])
+    if not cases:
+        named = ", ".join(f"“{each}”" for each in inputs)
+        raise InputError(
+            f"There is no CT in {named}; give files ending in {', '.join(VOLUME_SUFFIXES)}, or folders with DICOM "
+            "series of CT."
+        )
+    return Found(tuple(sorted(cases, key=lambda case: case.name)), tuple(notes))
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _entries(given: Path, output: Path) -> Iterator[_Entry]:
+    """The files that one input stands for."""
+    if given.is_dir():
+        yield from _walk(given, output)
+    elif given.is_file() and given.suffix.lower() == LIST_SUFFIX:
+        for entry in _listed(given):
+            if entry.path.is_dir():
+                yield from (replace(entry, path=each.path, listed=False) for each in _walk(entry.path, output))
+            else:
+                yield entry
+    elif given.is_file():
+        yield _Entry(given, listed=True)
+    else:
+        matches = [Path(match) for match in sorted(glob.glob(str(given), recursive=True))]
+        if not matches:
+            raise InputError(f"There is no file or folder “{given}”; check the path.")
+        for match in matches:
+            yield from _entries(match, output)
+
+
+def _walk(folder: Path, output: Path) -> Iterator[_Entry]:
+    for where, folders, names in os.walk(folder):
+        here = Path(where)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != output)
+        for name in sorted(names):
+            lower = name.lower()
+            if name.startswith(".") or lower.endswith(MASK_SUFFIX):
+                continue
+            if lower.endswith(VOLUME_SUFFIXES) or not lower.endswith(NO_IMAGE):
+                yield _Entry(here / name)
+
+
+def _listed(path: Path) -> Iterator[_Entry]:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The list “{path}” cannot be read ({error}); save it as CSV in UTF-8.") from error
+    if rows and "input" not in rows[0]:
+        raise InputError(
+            f"The list “{path}” has the columns {', '.join(map(str, rows[0]))} and none called input; name the column "
+            "of paths input."
+        )
+    for number, row in enumerate(rows, 2):
+        given = (row["input"] or "").strip()
+        if not given:
+            continue
+        source = path.parent / given
+        if not source.exists():
+            raise InputError(f"Line {number} of “{path}” names “{given}”, which does not exist; check the path.")
+        yield _Entry(source, True, _name(row.get("name"), path, number), _region(row.get("region"), path, number))
+
+
+def _name(text: str | None, path: Path, number: int) -> str:
+    name = PurePosixPath((text or "").strip().replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts or ":" in str(name):
+        raise InputError(f"Line {number} of “{path}” has the name “{name}”; it must lie inside the output folder.")
+    return "" if name == PurePosixPath(".") else str(name)
+
+
+def _region(text: str | None, path: Path, number: int) -> Box | None:
+    if not (text or "").strip():
+        return None
+    try:
+        return box_of_corners([float(word) for word in str(text).replace(",", " ").split()])
+    except ValueError as error:
+        raise InputError(
+            f"Line {number} of “{path}” has the region “{text}”; give two opposite corners as six numbers in LPS, mm."
+        ) from error
+
+
+def _base(inputs: list[Path], entries: list[_Entry]) -> Path | None:
+    """The deepest folder that holds all inputs; None when there is none, as on two drives."""
+    tops = {each.resolve() for each in inputs if each.is_dir()}
+    tops |= {
+        entry.path.resolve().parent for entry in entries
+        if not any(top in entry.path.resolve().parents for top in tops)
+    }  # fmt: skip
+    try:
+        return Path(os.path.commonpath(tops)) if tops else None
+    except ValueError:
+        return None
+
+
+def _relative(path: Path, base: Path | None) -> str:
+    """A path below the base, with ``/``; that of the base itself is its name."""
+    path = path.resolve()
+    inside = path.relative_to(base) if base is not None else path.relative_to(path.anchor)
+    return inside.as_posix() if inside.parts else path.name or "scan"
+
+
+def _stem(path: Path) -> Path:
+    ending = max((s for s in VOLUME_SUFFIXES if path.name.lower().endswith(s)), key=len)
+    return path.with_name(path.name[: -len(ending)] or path.name)
+
+
+# --- DICOM ------------------------------------------------------------------------------------------------------------
+
+
+def _dicom_cases(
+    entries: list[_Entry], base: Path | None, looked_at: Callable[[int], None]
+) -> tuple[list[Case], list[str]]:
+    wanted = {entry.path.resolve(): entry for entry in entries}
+    # the series of a slice that was named alone comes from the files beside it
+    beside = {path for entry in entries if entry.listed for path in entry.path.resolve().parent.iterdir()}
+    files = sorted(wanted.keys() | {p for p in beside if p.is_file() and not p.name.startswith(".")})
+    if not files:
+        return [], []
+    found, damaged = find_ct_series(files, looked_at)
+    notes: list[str] = []
+    cases: list[Case] = []
+    for series in found:
+        entry = next((wanted[file] for file in series.files if file in wanted), None)
+        if entry is None:
+            continue
+        folder = _folder(series)
+        if len(series.files) < FEWEST_SLICES:
+            notes.append(f"{folder}: a CT series of {len(series.files)} slices is passed over; it is no volume.")
+            continue
+        name = entry.name or _relative(folder, base)
+        cases.append(Case(name, folder, series.files, series.uid, entry.region))
+    for file, sentence in damaged.items():
+        # the damaged slice belongs to the series beside it, which is then no whole volume
+        of = [case for case in cases if case.source == file.parent]
+        if of:
+            cases = [replace(case, refusal=sentence) if case in of else case for case in cases]
+        elif file in wanted:
+            cases.append(Case(_relative(file, base), file, (file,), refusal=sentence))
+    shared = Counter(case.name for case in cases)
+    return [
+        replace(case, name=f"{case.name}/{case.series}") if shared[case.name] > 1 and case.series else case
+        for case in cases
+    ], notes
+
+
+def _folder(series: CtSeries) -> Path:
+    return Path(os.path.commonpath([file.parent for file in series.files]))
+
+
+def _unique(cases: list[Case]) -> list[Case]:
+    """Names that no two scans share, also where case is ignored: the whole file name, or with a piece of a hash."""
+    counts = Counter(case.name.casefold() for case in cases)
+    longer = [
+        case if counts[case.name.casefold()] == 1 or case.series
+        else replace(case, name=str(PurePosixPath(case.name).with_name(case.source.name)))
+        for case in cases
+    ]  # fmt: skip
+    counts = Counter(case.name.casefold() for case in longer)
+    return [
+        case if counts[case.name.casefold()] == 1
+        else replace(case, name=f"{case.name}-{sha256(f'{case.source} {case.series}'.encode()).hexdigest()[:8]}")
+        for case in longer
+    ]  # fmt: skip

@@ -1,0 +1,159 @@
+"""Write what is asked for about one scan: mask, confidence map, pictures, page, surface, report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from TernarySegmentLib import __version__
+from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, Source, check_dicom_output, write_dicom_seg
+from TernarySegmentLib.imaging.files.reading import SERIES_UID
+from TernarySegmentLib.imaging.files.writing import (
+    IMAGE_SUFFIXES,
+    SUFFIXES,
+    atomic_path,
+    check_suffix,
+    write_image,
+    write_mask,
+)
+from TernarySegmentLib.imaging.report.one_page_report import Facts, check_report, write_report
+from TernarySegmentLib.imaging.report.preview import PREVIEW_SUFFIXES, write_preview
+from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES, closed_surface, write_surface
+from TernarySegmentLib.pipeline import Result
+from TernarySegmentLib.review.confidence import format_confidence
+from TernarySegmentLib.review.suspicious_regions import SuspiciousRegion
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where to write what; None leaves it out.
+
+    Attributes:
+        mask: ``.seg.nrrd``, ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``, or ``.dcm`` for a scan in DICOM.
+        confidence: the confidence map, any of these but ``.seg.nrrd`` and ``.dcm``.
+        preview: ``.png``.
+        page: one-page report, ``.pdf`` or ``.png``.
+        surface: ``.stl`` or ``.obj``.
+        report: JSON.
+    """
+
+    mask: Path
+    confidence: Path | None = None
+    preview: Path | None = None
+    page: Path | None = None
+    surface: Path | None = None
+    report: Path | None = None
+
+    def check(self, case: str = "") -> None:
+        """Refuse what could not be written, before minutes are spent.
+
+        Args:
+            case: what the page calls the case.
+
+        Raises:
+            OutputError: an ending that is not allowed.
+            InputError: the case's name cannot be printed.
+        """
+        check_suffix(self.mask, (*SUFFIXES, DICOM_SUFFIX))
+        for path, allowed in (
+            (self.confidence, IMAGE_SUFFIXES), (self.surface, SURFACE_SUFFIXES), (self.preview, PREVIEW_SUFFIXES),
+        ):  # fmt: skip
+            if path is not None:
+                check_suffix(path, allowed)
+        if self.page is not None:
+            check_report(self.page, case)
+
+    def check_source(self, source: Path) -> None:
+        """Refuse a DICOM segmentation of a scan that is not DICOM.
+
+        Raises:
+            InputError: as :func:`~TernarySegmentLib.imaging.files.dicom_seg.check_dicom_output` says.
+        """
+        if self.dicom:
+            check_dicom_output(source)
+
+    @property
+    def dicom(self) -> bool:
+        """The mask is to be a DICOM segmentation."""
+        return self.mask.name.lower().endswith(DICOM_SUFFIX)
+
+
+def write_outputs(result: Result, ct: sitk.Image, source: Source, outputs: Outputs, case: str = "") -> dict[str, Path]:
+    """Write all but the report; each file is whole or not there.
+
+    Args:
+        result: of ``ct``.
+        ct: as read from ``source``.
+        source: file, folder of the DICOM series, or its files.
+        outputs: where to.
+        case: what the page calls the case.
+
+    Returns:
+        What was written, by the name of the field. Without a pancreas there is no DICOM segmentation, which in an
+        archive would look like a finding, no page and no surface.
+
+    Raises:
+        InputError, OutputError: as the writers say.
+    """
+    written: dict[str, Path] = {}
+    if not outputs.dicom:
+        write_mask(result.mask, outputs.mask, provenance=result.model)
+        written["mask"] = outputs.mask
+    elif result.found:
+        series = ct.GetMetaData(SERIES_UID) if ct.HasMetaDataKey(SERIES_UID) else ""
+        write_dicom_seg(result.mask, source, outputs.mask, series_uid=series, provenance=result.model)
+        written["mask"] = outputs.mask
+    if outputs.confidence and result.confidence_map is not None:
+        write_image(result.confidence_map, outputs.confidence)
+        written["confidence"] = outputs.confidence
+    if outputs.preview:
+        write_preview(ct, result.mask, outputs.preview)
+        written["preview"] = outputs.preview
+    if outputs.surface and result.found:
+        write_surface(closed_surface(result.mask), outputs.surface)
+        written["surface"] = outputs.surface
+    if outputs.page and result.found:
+        facts = Facts(
+            format_confidence(result.confidence), result.model.get("sha256", ""), datetime.now(),
+            sum(result.seconds.values()), case=case, notes=result.warnings,
+        )  # fmt: skip
+        write_report(ct, result.mask, facts, outputs.page)
+        written["page"] = outputs.page
+    return written
+
+
+def report_of(
+    source: Path, ct: sitk.Image, result: Result, places: list[SuspiciousRegion], written: dict[str, str]
+) -> dict[str, Any]:
+    """The report as plain numbers and lists, for JSON: no patient data beyond the file's own name."""
+    return {
+        "input": source.name,
+        "found": result.found,
+        "measures": result.measures.as_dict() if result.measures else None,
+        "confidence": round(result.confidence, 3),
+        "confidence_text": format_confidence(result.confidence),
+        "places": [asdict(place) for place in places],
+        "grid": {"size": ct.GetSize(), "spacing_mm": ct.GetSpacing()},
+        "region_lps_mm": result.region,
+        "warnings": list(result.warnings),
+        "seconds": result.seconds,
+        "backend": result.backend,
+        "model": result.model,
+        "version": __version__,
+        "outputs": written,
+    }
+
+
+def write_json(report: dict[str, Any], path: Path) -> None:
+    """Write a report, whole or not at all.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,250 @@
+"""One scan of a batch, from its files to its record: what runs in a worker, and raises for no fault of the scan."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from TernarySegmentLib import __version__
+from TernarySegmentLib.cohort.cases import Case
+from TernarySegmentLib.cohort.outputs import Outputs, report_of, write_outputs
+from TernarySegmentLib.cohort.record import Record, content_hash, read_record, record_path, stamp_of
+from TernarySegmentLib.errors import ClusterError, OutputError, TernarySegmentError
+from TernarySegmentLib.imaging.files.reading import read_ct
+from TernarySegmentLib.imaging.files.series import read_slices
+from TernarySegmentLib.imaging.report.preview import thumbnail_png
+from TernarySegmentLib.pipeline import Options, Progress, Result, load_model, segment
+from TernarySegmentLib.review.suspicious_regions import RADIUS_MM, SuspiciousRegion, find_suspicious_regions
+
+log = logging.getLogger(__name__)
+
+NO_MEMORY = "There is not enough free memory for this scan; use fewer workers, or cut the scan to the abdomen."
+BALL_ML = 4 / 3 * 3.14159 * RADIUS_MM**3 / 1000
+"""What the doubt of a place is relative to."""
+
+
+@dataclass(frozen=True)
+class Endings:
+    """What is written for each scan, by the ending of its file name; empty leaves it out."""
+
+    mask: str = ".seg.nrrd"
+    confidence: str = ""
+    preview: str = ""
+    page: str = ""
+    surface: str = ""
+
+    def outputs(self, folder: Path, name: str) -> Outputs:
+        """Where the outputs of one scan lie."""
+        # the confidence map may end like the mask, the page like the preview
+        inserted = {"confidence": "-confidence", "preview": "-preview", "page": "-page"}
+        paths = {
+            kind: folder / f"{name}{inserted.get(kind, '')}{ending}" for kind, ending in vars(self).items() if ending
+        }
+        return Outputs(**paths)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with every scan of a batch.
+
+    Attributes:
+        folder: of the outputs.
+        options: of the pipeline; a region of the scan's own goes before that of the options.
+        endings: the outputs.
+        model: SHA-256 that a worker's model must have.
+        version: of this library that a worker must have.
+    """
+
+    folder: Path
+    options: Options
+    endings: Endings
+    model: str
+    version: str = __version__
+
+    def settings(self, case: Case) -> str:
+        """A digest of what changes an output besides scan, model and version: neither back end nor threads do."""
+        options = self.options
+        described = f"{options.smoothing_mm} {case.region or options.region} {options.flipped} {self.endings}"
+        return sha256(described.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The record of a scan; ``reused`` when an earlier run wrote it."""
+
+    record: Record
+    reused: bool
+
+
+def check_worker(work: Work) -> None:
+    """Refuse to work with another version or model than the batch was started with.
+
+    Raises:
+        ClusterError: they differ.
+        ModelError: this machine has no such model file.
+    """
+    if work.version != __version__:
+        raise ClusterError(
+            f"A worker has TernarySegment {__version__}, this batch {work.version}; install the same on all machines."
+        )
+    found = load_model(work.options.model).sha256
+    if found != work.model:
+        raise ClusterError(
+            f"A worker's model “{work.options.model}” has SHA-256 {found[:12]}…, this batch's {work.model[:12]}…; "
+            "copy the same file to all machines."
+        )
+
+
+def finished_record(case: Case, work: Work) -> Record | None:
+    """The record of an earlier run, if scan, model, version and settings are the same and every output is there.
+
+    Raises:
+        OSError: the input cannot be read.
+    """
+    record = read_record(work.folder, case.name)
+    if (
+        record is None or not record.done or record.settings != work.settings(case)
+        or (record.model, record.version) != (work.model, work.version)
+        or not all((work.folder / path).is_file() for path in record.outputs.values())
+    ):  # fmt: skip
+        return None
+    stamp = stamp_of(case.files)
+    if record.stamp == stamp:
+        return record
+    if record.content != content_hash(case.files):
+        return None
+    record = replace(record, stamp=stamp, input=str(case.source), series=case.series)
+    with suppress(OutputError):  # then the next run reads the bytes once more
+        record.write(work.folder)
+    return record
+
+
+def segment_case(case: Case, work: Work, watch: Callable[[Progress], None] = lambda progress: None) -> Outcome:
+    """Segment one scan and write its outputs and, last, its record; return that of an earlier run if it still holds.
+
+    Args:
+        case: the scan.
+        work: what to do with it.
+        watch: is called with each progress; what it raises ends the scan.
+
+    Returns:
+        The record; its failure says in a sentence what went wrong.
+
+    Raises:
+        ClusterError: this process has another version or model than the batch.
+    """
+    check_worker(work)
+    started = time.monotonic()
+    record = Record(
+        case.name, "failed", input=str(case.source), series=case.series, version=work.version, model=work.model,
+        settings=work.settings(case),
+    )  # fmt: skip
+    try:
+        if case.refusal:
+            raise OutputError(case.refusal)
+        done = finished_record(case, work)
+        if done is not None:
+            return Outcome(done, reused=True)
+        _remove_remains(work, case)
+        record = replace(record, stamp=stamp_of(case.files), content=content_hash(case.files))
+        record = _segmented(case, work, record, watch)
+    except TernarySegmentError as error:
+        record = replace(record, failure=str(error))
+    except MemoryError:
+        record = replace(record, failure=NO_MEMORY)
+    except OSError as error:
+        record = replace(record, failure=f"“{case.source}” cannot be read ({error.strerror or error}); check the disk.")
+    except Exception as error:  # one scan must not stop the others; the traceback goes to the log
+        log.exception("%s failed", case.name)
+        record = replace(record, failure=f"An unexpected error, please report it: {type(error).__name__}: {error}")
+    record = replace(
+        record, seconds=round(time.monotonic() - started, 3), memory_mib=_peak_memory(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip
+    try:
+        record.write(work.folder)
+    except OutputError as error:
+        record = replace(record, status="failed", failure=record.failure or str(error))
+    return Outcome(record, reused=False)
+
+
+def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress], None]) -> Record:
+    outputs = work.endings.outputs(work.folder, case.name)
+    outputs.check_source(case.source)
+    ct = read_slices(case.files) if case.series else read_ct(case.source)
+    options = replace(work.options, confidence=True, region=case.region or work.options.region)
+    result = _result(ct, options, watch)
+    places = find_suspicious_regions(result.mask, result.confidence_map) if result.confidence_map else []
+    source = case.files if case.series else case.source
+    written = write_outputs(result, ct, source, outputs, case.name)
+    relative = {kind: path.relative_to(work.folder).as_posix() for kind, path in written.items()}
+    record = replace(
+        record,
+        status="segmented" if result.found else "nothing found",
+        confidence=round(result.confidence, 3) if result.found else None,
+        doubt=round(doubt_of(result, places), 3),
+        warnings=result.warnings,
+        backend=result.backend,
+        mask=relative.get("mask", ""),
+        outputs=relative,
+        report=report_of(case.source, ct, result, places, relative),
+        thumbnail=thumbnail_png(ct, result.mask),
+    )
+    if result.measures is None:
+        return record
+    measures = result.measures
+    right_left, front_back, foot_head = (round(mm, 1) for mm in measures.extent_mm)
+    return replace(
+        record, volume_ml=round(measures.volume_ml, 3), mean_hu=round(measures.mean_hu, 2),
+        sd_hu=round(measures.sd_hu, 2), extent_rl_mm=right_left, extent_ap_mm=front_back, extent_si_mm=foot_head,
+    )  # fmt: skip
+
+
+def _result(ct: sitk.Image, options: Options, watch: Callable[[Progress], None]) -> Result:
+    steps = segment(ct, options)
+    try:
+        while True:
+            watch(next(steps))
+    except StopIteration as end:
+        return end.value
+    finally:
+        steps.close()
+
+
+def doubt_of(result: Result, places: list[SuspiciousRegion]) -> float:
+    """How much a scan is worth a look: the volume expected to be wrong at its places over that of the mask.
+
+    At most 1, which a scan without a pancreas gets as well: a scan of the abdomen has one.
+    """
+    if result.measures is None:
+        return 1.0
+    return min(1.0, sum(place.doubt for place in places) * BALL_ML / result.measures.volume_ml)
+
+
+def _remove_remains(work: Work, case: Case) -> None:
+    """Delete what a killed run left half-written of this scan, under the temporary names of ``atomic_path``."""
+    for path in (*vars(work.endings.outputs(work.folder, case.name)).values(), record_path(work.folder, case.name)):
+        if path is not None:
+            for remains in path.parent.glob(f".{'[0-9a-f]' * 8}-{glob.escape(path.name.lower())}"):
+                with suppress(OSError):
+                    remains.unlink()
+
+
+def _peak_memory() -> float | None:
+    """The most memory this process has held so far, MiB; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)

@@ -1,0 +1,239 @@
+"""A batch in one process: complete table, masks as from ``segment``, nothing done twice, nothing stopped by a fault."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from cohort_support import batch, kill, records_in, start_batch, wait_until, write_phantoms
+from test_imaging_dicom_seg import patient_series
+from test_imaging_reading import UID
+
+from TernarySegmentLib import cli
+from TernarySegmentLib.cohort.commands import EXIT_SOME_FAILED
+from TernarySegmentLib.cohort.record import read_record
+from TernarySegmentLib.imaging.files.reading import read_ct
+from TernarySegmentLib.phantom import make_phantom
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("scans"), 2)
+
+
+@pytest.fixture(scope="module")
+def finished(scans, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    assert batch(scans, "-o", folder) == 0
+    return folder
+
+
+@pytest.fixture
+def output(finished, tmp_path) -> Path:
+    """A finished batch to change something about."""
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "results.csv", encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def finished_times(folder: Path) -> dict[str, int]:
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in records_in(folder)}
+
+
+def done_again(folder: Path, run) -> set[str]:
+    """Which scans a run segments."""
+    before = finished_times(folder)
+    run()
+    return {name.removesuffix("/ct.json") for name, when in finished_times(folder).items() if before.get(name) != when}
+
+
+def test_every_mask_is_that_of_the_single_command_and_the_table_says_what_it_measures(scans, finished, tmp_path):
+    rows = {row["name"]: row for row in table(finished)}
+    assert set(rows) == {"Müller 0/ct", "p1/ct"}
+    for name, row in rows.items():
+        single = tmp_path / "single.seg.nrrd"
+        assert cli.main(["segment", str(scans / f"{name}.nii.gz"), "-o", str(single), "-q"]) == 0
+        mask = sitk.ReadImage(str(finished / row["mask"]))
+        assert (sitk.GetArrayFromImage(mask) == sitk.GetArrayFromImage(sitk.ReadImage(str(single)))).all()
+        millilitres = np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * np.prod(mask.GetSpacing()) / 1000
+        assert float(row["volume_ml"]) == pytest.approx(millilitres, abs=0.01)
+        assert row["status"] == "segmented"
+        assert 0 < float(row["doubt"]) <= 1
+
+
+def test_the_parquet_table_holds_the_same_with_types(finished):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install -e .[cohort]")
+    rows = parquet.read_table(finished / "results.parquet").to_pylist()
+    assert [(row["name"], row["volume_ml"], row["failure"]) for row in rows] == [
+        (row["name"], float(row["volume_ml"]), row["failure"]) for row in table(finished)
+    ]
+
+
+def test_scans_that_fail_stop_nothing_and_say_why(scans, tmp_path):
+    broken = shutil.copytree(scans, tmp_path / "scans")
+    (broken / "cut.nii.gz").write_bytes((scans / "p1" / "ct.nii.gz").read_bytes()[:5000])
+    sitk.WriteImage(make_phantom(0, (8.0, 8.0, 8.0)).labels, str(broken / "labels.nii.gz"))
+    assert batch(broken, "-o", tmp_path / "out") == EXIT_SOME_FAILED
+    rows = {row["name"]: row for row in table(tmp_path / "out")}
+    assert [rows[name]["status"] for name in ("cut", "labels", "p1/ct")] == ["failed", "failed", "segmented"]
+    assert "cut off" in rows["cut"]["failure"]
+    assert rows["labels"]["failure"].endswith(".")
+    assert not (tmp_path / "out" / "cut.seg.nrrd").exists()
+
+
+def test_finished_scans_are_passed_over_and_the_table_is_complete_again(scans, output):
+    (output / "results.csv").unlink()
+    assert done_again(output, lambda: batch(scans, "-o", output)) == set()
+    assert len(table(output)) == 2
+
+
+def test_a_table_of_results_is_a_list_to_run_again_elsewhere(finished, tmp_path):
+    assert batch(finished / "results.csv", "-o", tmp_path, "--format", ".nii.gz") == 0
+    assert (tmp_path / "p1" / "ct.nii.gz").is_file()
+
+
+def changed_content(scans: Path, output: Path) -> None:
+    sitk.WriteImage(make_phantom(9, (3.0, 3.0, 5.0)).ct, str(scans / "p1" / "ct.nii.gz"))
+
+
+def lost_mask(scans: Path, output: Path) -> None:
+    (output / "p1" / "ct.seg.nrrd").unlink()
+
+
+def half_a_record(scans: Path, output: Path) -> None:
+    record = output / "p1" / "ct.json"
+    record.write_text(record.read_text(encoding="utf-8")[:300], encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", [changed_content, lost_mask, half_a_record])
+def test_a_scan_is_done_again_when_its_content_mask_or_record_is_not_what_it_was(scans, output, tmp_path, change):
+    copied = Path(shutil.copytree(scans, tmp_path / "scans"))
+    change(copied, output)
+    assert done_again(output, lambda: batch(copied, "-o", output)) >= {"p1"}
+    record = read_record(output, "p1/ct")
+    assert record.done
+    assert (output / record.mask).is_file()
+
+
+def test_moved_and_touched_scans_are_known_by_their_content(scans, output, tmp_path):
+    moved = Path(shutil.copytree(scans, tmp_path / "elsewhere"))
+    os.utime(moved / "p1" / "ct.nii.gz")
+    masks = {path: path.stat().st_mtime_ns for path in output.rglob("*.seg.nrrd")}
+    assert batch(moved, "-o", output) == 0
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*.seg.nrrd")} == masks
+    assert table(output)[0]["input"].startswith(str(moved))  # the table names where it is now
+
+
+@pytest.mark.parametrize("options", [("--smoothing", "2"), ("--region", "-60", "-90", "0", "60", "60", "300")])
+def test_other_settings_do_every_scan_again(scans, output, options):
+    assert done_again(output, lambda: batch(scans, "-o", output, *options)) == {"Müller 0", "p1"}
+
+
+def test_another_model_does_every_scan_again(scans, output, tmp_path):
+    from TernarySegmentLib.pipeline import DEFAULT_MODEL
+
+    predecessor = Path(__file__).resolve().parents[1] / "Data" / "predecessor.npz"
+    assert predecessor.read_bytes() != DEFAULT_MODEL.read_bytes()
+    assert done_again(output, lambda: batch(scans, "-o", output, "--model", predecessor)) == {"Müller 0", "p1"}
+
+
+def test_a_killed_batch_leaves_whole_files_and_goes_on_where_it_was(scans, tmp_path):
+    more = Path(shutil.copytree(scans, tmp_path / "scans"))
+    for number in range(2, 5):
+        shutil.copytree(more / "p1", more / f"p{number}")
+    output = tmp_path / "out"
+    process = start_batch(more, "-o", output, "--workers", "1")
+    wait_until(lambda: len(records_in(output)) >= 2, process)
+    kill(process)
+    for mask in output.rglob("*.seg.nrrd"):
+        sitk.ReadImage(str(mask))
+    # what the kill may have left half-written of a scan goes with the next run
+    remains = output / "p4" / ".0123abcd-ct.seg.nrrd"
+    remains.parent.mkdir(exist_ok=True)
+    remains.touch()
+    before = {path.parent.name for path in records_in(output)}
+    assert len(before) < 5
+    again = done_again(output, lambda: batch(more, "-o", output))
+    assert again == {"Müller 0", "p1", "p2", "p3", "p4"} - before
+    assert [row["status"] for row in table(output)] == ["segmented"] * 5
+    assert not list(output.rglob(".*"))
+
+
+def test_all_outputs_are_written_and_named_after_the_scan(scans, tmp_path):
+    options = ["--confidence", ".nii.gz", "--preview", "--page", ".pdf", "--surface", ".stl"]
+    assert batch(scans / "p1" / "ct.nii.gz", "-o", tmp_path, *options) == 0
+    expected = {"ct.seg.nrrd", "ct-confidence.nii.gz", "ct-preview.png", "ct-page.pdf", "ct.stl", "ct.json"}
+    assert {path.name for path in tmp_path.iterdir()} >= expected
+
+
+def test_dicom_series_become_dicom_segmentations_of_themselves(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    ct = make_phantom(0, (3.0, 3.0, 5.0)).ct
+    for series in (1, 2):
+        patient_series(tmp_path / "in" / "study", ct, series)
+    assert batch(tmp_path / "in", "-o", tmp_path / "out", "--format", ".dcm") == 0
+    for series in (1, 2):
+        written = pydicom.dcmread(tmp_path / "out" / "study" / f"{UID}.{series}.dcm")
+        [referenced] = written.ReferencedSeriesSequence
+        assert str(referenced.SeriesInstanceUID).endswith(f".{series}")
+
+
+def test_a_dry_run_lists_the_scans_and_writes_nothing(scans, tmp_path, capsys):
+    assert batch(scans, "-o", tmp_path / "out", "--dry-run") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "2 scans"
+    assert str(scans / "p1" / "ct.nii.gz") in said[1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_progress_names_each_scan_and_the_time_left(scans, tmp_path, capsys):
+    assert cli.main(["batch", str(scans), "-o", str(tmp_path), "--workers", "1"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("1/2")
+    assert "left" in lines[0]
+    assert "mL, doubt" in lines[1]
+
+
+def test_no_field_of_a_dicom_header_reaches_table_page_or_record(tmp_path):
+    patient_series(tmp_path / "in", make_phantom(0, (3.0, 3.0, 5.0)).ct)
+    assert batch(tmp_path / "in", "-o", tmp_path / "out") == 0
+    for path in (tmp_path / "out").rglob("*.*"):
+        assert b"M\xc3\xbcller" not in path.read_bytes()
+        assert b"P-17" not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--workers", "-1"], "no number of workers"),
+        (["--tls-ca", "ca.pem"], "all three"),
+        (["--region", "0", "0", "0", "0", "1", "1"], "no volume"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_before_anything_is_written(
+    scans, tmp_path, arguments, sentence, capsys
+):
+    assert cli.main(["batch", str(scans), "-o", str(tmp_path / "out"), *arguments]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_region_limits_segment_as_it_limits_the_pipeline(scans, tmp_path):
+    from TernarySegmentLib.pipeline import Options, run, segment
+
+    ct = scans / "p1" / "ct.nii.gz"
+    whole = run(segment(read_ct(ct))).measures.centre_lps
+    box = (tuple(v - 40 for v in whole), tuple(v + 40 for v in whole))
+    corners = [f"{value:.3f}" for corner in box for value in corner]
+    assert cli.main(["segment", str(ct), "-o", str(tmp_path / "m.nrrd"), "-q", "--region", *corners]) == 0
+    expected = run(segment(read_ct(ct), Options(region=box))).mask
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "m.nrrd")))
+    assert (written == sitk.GetArrayFromImage(expected)).mean() > 0.9999  # the corners were rounded to micrometres

@@ -1,0 +1,144 @@
+"""Which scans a batch finds, what it calls them, and what it passes over or refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import SimpleITK as sitk
+from test_imaging_reading import UID, ct_image, write_dicom
+
+from TernarySegmentLib.cohort.cases import find_cases
+from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.files.reading import read_ct
+from TernarySegmentLib.imaging.files.series import read_slices
+
+
+def touch(folder: Path, *names: str) -> Path:
+    """Empty files: finding does not read volumes."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def names(*inputs: Path | str, output: Path = Path("nowhere")) -> list[str]:
+    return [case.name for case in find_cases(inputs, output).cases]
+
+
+def test_a_folder_gives_its_volumes_under_the_paths_they_have_in_it(tmp_path):
+    touch(tmp_path, "a.nii.gz", "b/Müller 1/ct.nrrd", "b/c/x.mha", ".hidden.nii", "b/mask.seg.nrrd", "readme.txt")
+    assert names(tmp_path) == ["a", "b/Müller 1/ct", "b/c/x"]
+
+
+def test_the_output_folder_inside_the_input_is_no_input(tmp_path):
+    touch(tmp_path, "a.nii.gz", "out/a.nii.gz")
+    assert names(tmp_path, output=tmp_path / "out") == ["a"]
+
+
+def test_several_inputs_are_named_from_the_folder_that_holds_them_all_and_taken_once(tmp_path):
+    touch(tmp_path, "one/ct.nii", "two/deep/ct.nii")
+    assert names(tmp_path / "one", tmp_path / "two", tmp_path / "one/ct.nii") == ["one/ct", "two/deep/ct"]
+    assert names(tmp_path / "one/ct.nii") == ["ct"]
+
+
+def test_a_pattern_that_the_shell_left_is_resolved(tmp_path):
+    touch(tmp_path, "1/ct.nii.gz", "2/ct.nii.gz", "2/other.nii.gz", "3/deep/ct.nii.gz")
+    assert names(tmp_path / "*" / "ct.nii.gz") == ["1/ct", "2/ct"]
+    assert names(f"{tmp_path}/**/ct.nii.gz") == ["1/ct", "2/ct", "3/deep/ct"]
+
+
+@pytest.mark.parametrize("other", ["scan.nrrd", "SCAN.nii"])
+def test_two_scans_that_would_write_one_file_get_two_names(tmp_path, other):
+    touch(tmp_path, "scan.nii", other)
+    found = names(tmp_path)
+    assert len({name.casefold() for name in found}) == 2
+
+
+def test_a_list_gives_paths_names_and_regions_and_a_results_table_is_one(tmp_path):
+    touch(tmp_path, "x/a.nii", "y/b.nii")
+    table = tmp_path / "list.csv"
+    table.write_text("input,name,region\nx/a.nii,first,10 20 30 -40 -50 90\ny/b.nii,,\n", encoding="utf-8")
+    first, second = find_cases([table], tmp_path / "out").cases
+    assert (first.name, first.region) == ("first", ((-40.0, -50.0, 30.0), (10.0, 20.0, 90.0)))
+    assert (second.source, second.region) == (tmp_path / "y/b.nii", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("path\na.nii\n", "none called input"),
+        ("input\nmissing.nii\n", "Line 2 .* does not exist"),
+        ("input,name\na.nii,../up\n", "must lie inside"),
+        ("input,name\na.nii,/root\n", "must lie inside"),
+        ("input,region\na.nii,1 2 3\n", "two opposite corners"),
+        ("input,region\na.nii,1 2 3 1 2 3\n", "two opposite corners"),
+    ],
+)
+def test_a_list_that_is_not_understood_is_refused_naming_the_line(tmp_path, content, sentence):
+    touch(tmp_path, "a.nii")
+    (tmp_path / "list.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=sentence):
+        find_cases([tmp_path / "list.csv"], tmp_path / "out")
+
+
+def test_nothing_there_is_said_in_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="no file or folder"):
+        find_cases([tmp_path / "missing"], tmp_path / "out")
+    with pytest.raises(InputError, match="no CT in"):
+        find_cases([touch(tmp_path, "text.txt")], tmp_path / "out")
+
+
+# --- DICOM ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    """Two patients: one with two phases in one folder and a scout, one with an MR beside the CT."""
+    write_dicom(tmp_path / "p1" / "study", ct_image(seed=1), 1, names="a{}.dcm")
+    write_dicom(tmp_path / "p1" / "study", ct_image(14, seed=2), 2, names="b{}.dcm")
+    write_dicom(tmp_path / "p1" / "study", ct_image(2, seed=3), 3, names="scout{}.dcm")
+    write_dicom(tmp_path / "p2" / "ct", ct_image(seed=4), 4, names="IM{:04d}")
+    write_dicom(tmp_path / "p2" / "mr", ct_image(seed=5), 5, modality="MR")
+    touch(tmp_path, "p2/DICOMDIR", "p2/notes.txt")
+    return tmp_path
+
+
+def test_every_ct_series_of_a_tree_is_found_by_its_headers_and_a_scout_is_passed_over(archive):
+    found = find_cases([archive], archive / "out")
+    assert [(case.name, case.series, len(case.files)) for case in found.cases] == [
+        (f"p1/study/{UID}.1", f"{UID}.1", 12),
+        (f"p1/study/{UID}.2", f"{UID}.2", 14),
+        ("p2/ct", f"{UID}.4", 12),
+    ]
+    [note] = found.notes
+    assert "2 slices" in note
+
+
+def test_a_series_of_two_in_a_folder_reads_as_itself(archive):
+    first, second, _ = find_cases([archive], archive / "out").cases
+    for case, seed, slices in ((first, 1, 12), (second, 2, 14)):
+        read = sitk.GetArrayFromImage(read_slices(case.files))
+        assert (read == sitk.GetArrayFromImage(ct_image(slices, seed=seed))).all()
+
+
+def test_one_slice_stands_for_its_series_and_all_of_them_for_one_scan(archive):
+    files = sorted((archive / "p2" / "ct").iterdir())
+    for inputs in (files[:1], files):
+        [case] = find_cases(inputs, archive / "out").cases
+        assert (case.series, len(case.files)) == (f"{UID}.4", 12)
+
+
+def test_a_damaged_slice_refuses_its_series_only(archive):
+    damaged = archive / "p2" / "ct" / "IM0003"
+    damaged.write_bytes(damaged.read_bytes()[:600])
+    refusals = {case.name: case.refusal for case in find_cases([archive], archive / "out").cases}
+    assert "IM0003" in refusals["p2/ct"]
+    assert not refusals[f"p1/study/{UID}.1"]
+
+
+def test_a_real_series_is_found_in_a_folder_above_it(shared_data):
+    [case] = find_cases([shared_data / "acrin_dicom"], Path("nowhere")).cases
+    assert len(case.files) == 99
+    assert read_slices(case.files).GetSize() == read_ct(shared_data / "acrin_dicom").GetSize()
