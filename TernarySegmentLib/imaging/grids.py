@@ -116,7 +116,12 @@ def bounds(image: sitk.Image) -> Box:
 
 
 def grid_over(box: Box, spacing: float, multiple: int = 1) -> Grid:
-    """The smallest working grid over a box, each side a multiple of ``multiple`` voxels, centred on the box.
+    """The smallest grid of the patient's lattice over a box, each side a multiple of ``multiple`` voxels.
+
+    The lattice has a corner at the frame's origin and steps of ``multiple`` voxels, so a point of the patient lies at
+    the same place of the same voxel, and of the network's strides, whatever the box: a box that moves by a few
+    millimetres, because the scan was cropped, padded or stored in another axis order, changes what lies at the border
+    and nothing else.
 
     Args:
         box: lower and upper corner in LPS, mm.
@@ -126,11 +131,14 @@ def grid_over(box: Box, spacing: float, multiple: int = 1) -> Grid:
     Examples:
         >>> grid_over(((0, 0, 0), (99, 50, 20)), spacing=2, multiple=8).size
         (56, 32, 16)
+        >>> grid_over(((3, 0, 0), (101, 50, 20)), spacing=2, multiple=8).box[0]
+        (0.0, 0.0, 0.0)
     """
-    lower, upper = np.array(box[0]), np.array(box[1])
-    size = np.ceil((upper - lower) / (spacing * multiple) - 1e-6).astype(int).clip(1) * multiple
-    first = (lower + upper) / 2 - (size - 1) * spacing / 2
-    return Grid(spacing, tuple(float(v) for v in first), tuple(int(n) for n in size))  # type: ignore[arg-type]
+    step = spacing * multiple
+    first = np.floor(np.array(box[0]) / step + 1e-6)
+    steps = (np.ceil(np.array(box[1]) / step - 1e-6) - first).clip(1).astype(int)
+    origin = first * step + spacing / 2
+    return Grid(spacing, tuple(origin.tolist()), tuple((steps * multiple).tolist()))
 
 
 def index_window(image: sitk.Image, box: Box, margin: int) -> tuple[list[int], list[int]] | None:

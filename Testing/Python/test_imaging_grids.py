@@ -107,8 +107,23 @@ def test_grid_over_covers_the_scan_and_no_more_than_it_must(spacing, direction, 
     assert all(n % multiple == 0 for n in grid.size)
     spare = np.array(grid.size) * WORKING_MM - (upper - lower)
     assert (spare > -1e-3).all()
-    assert (spare < WORKING_MM * multiple).all()
-    np.testing.assert_allclose(np.mean(grid.box, axis=0), (lower + upper) / 2, atol=1e-6)
+    assert (np.array(grid.box[0]) < lower + 1e-3).all()
+    assert (np.array(grid.box[1]) > upper - 1e-3).all()
+    assert (spare < 2 * WORKING_MM * multiple).all()
+
+
+boxes = st.tuples(*[st.floats(-300, 300)] * 3, *[st.floats(5, 200)] * 3)
+
+
+@given(one=boxes, other=boxes, multiple=st.sampled_from([1, 4, 16]))
+def test_all_grids_of_one_spacing_share_one_lattice(one, other, multiple):
+    """So a box that moves does not move the voxels, nor the strides' phase."""
+    step = WORKING_MM * multiple
+    corners = [
+        np.array(grid_over((b[:3], tuple(np.add(b[:3], b[3:]))), WORKING_MM, multiple).box[0]) for b in (one, other)
+    ]
+    apart = (corners[1] - corners[0]) / step
+    np.testing.assert_allclose(apart, np.round(apart), atol=1e-6)
 
 
 def test_hu_of_a_gradient_are_kept_at_any_resolution():

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -136,6 +137,42 @@ def test_real_patients_are_put_right_and_those_who_lie_right_are_left_so(shared_
     ct = read_ct(shared_data / scan)
     for ways in (ALL_WAYS[0], (True, False, False), (True, True, False)):
         assert found_by_localising(flip(ct, ways)).flipped == ways
+
+
+def _axes(order: list[int], flipped: list[bool]) -> Callable[[sitk.Image], sitk.Image]:
+    return lambda ct: sitk.Flip(sitk.PermuteAxes(ct, order), flipped)
+
+
+STORED_OTHERWISE = {
+    "other axis order": _axes([2, 0, 1], [False, True, True]),
+    "turned": _axes([0, 1, 2], [True, True, False]),
+    "three slices less below": lambda ct: ct[:, :, 3:],
+    "three slices less all around": lambda ct: ct[3:-3, 3:-3, 3:-3],
+    "air all around": lambda ct: sitk.ConstantPad(ct, [8] * 3, [8] * 3, -1024),
+    "1 HU more": lambda ct: ct + 1,
+}
+
+
+@pytest.fixture(scope="module", params=["phantom", "nih_pancreas_0004"])
+def steady(request) -> tuple[sitk.Image, sitk.Image]:
+    """A scan on a grid of 1.8 mm and its mask."""
+    if request.param == "phantom":
+        ct = make_phantom(0, spacing=(1.8, 1.8, 1.8)).ct
+    else:
+        whole = read_ct(request.getfixturevalue("shared_data") / request.param / "ct.nii.gz")
+        size = [round(n * s / 1.8) for n, s in zip(whole.GetSize(), whole.GetSpacing(), strict=True)]
+        ct = sitk.Resample(
+            whole, size, sitk.Transform(), sitk.sitkLinear, whole.GetOrigin(), [1.8] * 3, whole.GetDirection(), -1024.0
+        )
+    return ct, run(segment(ct)).mask
+
+
+@pytest.mark.parametrize("variant", STORED_OTHERWISE)
+def test_the_mask_hardly_changes_with_what_says_nothing_about_the_pancreas(steady, variant):
+    ct, expected = steady
+    mask = run(segment(STORED_OTHERWISE[variant](ct))).mask
+    same = sitk.Resample(mask, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    assert overlap(same, expected) >= 0.97
 
 
 def test_a_negative_voxel_size_in_a_nifti_file_is_noticed(coarse_phantom, tmp_path):
