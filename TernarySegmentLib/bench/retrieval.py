@@ -207,7 +207,7 @@ def shared_measure(
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:
     ranks = [np.argsort(np.argsort(each, kind="stable"), kind="stable") for each in (first, second)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -224,18 +224,19 @@ def whole_run(ct: str, threads: int, model: str | None = None) -> Data:
     from TernarySegmentLib import pipeline
     from TernarySegmentLib.engine.network import load_kernels_meanwhile
     from TernarySegmentLib.imaging.files import reading, writing
+    from TernarySegmentLib.pipeline import decide, job
 
     watch = _Stopwatch()
     loading = load_kernels_meanwhile()
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         for owner, attribute, name in (
-            (pipeline, "check_ct", "checking"),
-            (pipeline, "load_model", "loading the model"),
-            (pipeline, "to_grid", "resampling"),
+            (job, "check_ct", "checking"),
+            (job, "load_model", "loading the model"),
+            (decide, "to_grid", "resampling"),
             (Network, "run", "networks"),
-            (pipeline, "largest_plausible", "components"),
-            (pipeline, "to_image", "restoring the grid"),
-            (pipeline, "measure", "measuring"),
+            (decide, "largest_plausible", "components"),
+            (job, "to_image", "restoring the grid"),
+            (job, "measure", "measuring"),
         ):
             stack.enter_context(watch.on(owner, attribute, name))
         started = time.perf_counter()

@@ -20,7 +20,7 @@ from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelfile import Model, Stage
 from TernarySegmentLib.engine.network import Backend, Network
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import Grid, flip_anterior_posterior, positions, to_grid
+from TernarySegmentLib.imaging.grids import Grid, flip, positions, to_grid
 from TernarySegmentLib.pipeline import Options, Progress, load_model, segment
 
 SHIFTS = np.array([(-1, -1, -1), (1, 1, -1), (1, -1, 1), (-1, 1, 1)]) / 4
@@ -109,7 +109,7 @@ def describe(ct: sitk.Image, options: Options = Options()) -> Generator[Progress
         steps.close()
     if not result.found:
         raise InputError("No pancreas was found in this scan, so there is nothing to compare; check that it shows one.")
-    scan, mask = (flip_anterior_posterior(each) if result.mirrored else each for each in (ct, result.mask))
+    scan, mask = (flip(each, result.flipped) for each in (ct, result.mask))
     pooling = mean_trits(scan, mask, load_model(options.model), options.backend, options.threads)
     try:
         while True:

@@ -60,7 +60,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
         0.6666666666666666
     """
     total = np.count_nonzero(first) + np.count_nonzero(second)
-    return 2 * np.count_nonzero(first & second) / total if total else 1.0
+    return float(2 * np.count_nonzero(first & second) / total) if total else 1.0
 
 
 def agreement_of(

@@ -47,4 +47,6 @@ def test_the_8_bit_form_stays_near_the_full_precision_sibling():
         model = to_onnx(stage, SHAPE, form).SerializeToString()
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         outputs.append(session.run(None, {"input": network_input() / 127})[0])
-    assert np.corrcoef(outputs[0].ravel(), outputs[1].ravel())[0, 1] > 0.98
+    assert (
+        np.corrcoef(outputs[0].ravel(), outputs[1].ravel())[0, 1] > 0.97
+    )  # 0.978 without VNNI, where pairs of products saturate at 16 bits

@@ -228,14 +228,13 @@ def check_round_trip(server: Server, source: Path, folder: Path) -> None:
 
 
 def test_a_scan_without_a_pancreas_is_told_and_nothing_is_stored(orthanc, login, tmp_path, capsys):
-    legs = sitk.Image(64, 64, 40, sitk.sitkInt16) + 40
-    legs.SetSpacing((4.0, 4.0, 4.0))
-    legs[:8, :, :] = -1000
-    series = patient_series(tmp_path, legs, PatientID="LEGS", SeriesInstanceUID="1.2.826.0.1.3680043.8.498.7.1",
+    abdomen = make_phantom(0, spacing=(3.0, 3.0, 3.0)).ct
+    chest = abdomen[:, :, int(0.72 * abdomen.GetSize()[2]) :]
+    series = patient_series(tmp_path, chest, PatientID="CHEST", SeriesInstanceUID="1.2.826.0.1.3680043.8.498.7.1",
                             StudyInstanceUID="1.2.826.0.1.3680043.8.498.7")  # fmt: skip
     for path in sorted(series.glob("*.dcm")):
         ImageArchive(orthanc.url).store(path)
-    assert pacs(orthanc, "--query", "PatientID=LEGS") == 0
+    assert pacs(orthanc, "--query", "PatientID=CHEST") == 0
     assert "no pancreas found, nothing stored" in capsys.readouterr().err
     assert orthanc.fetch("1.2.826.0.1.3680043.8.498.7", "SEG") == []
 
