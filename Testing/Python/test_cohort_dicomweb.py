@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.cohort.dicomweb import PASSWORD, TOKEN, USER, ImageArchive
