@@ -173,7 +173,7 @@ def test_the_mask_hardly_changes_with_what_says_nothing_about_the_pancreas(stead
     ct, expected = steady
     mask = run(segment(STORED_OTHERWISE[variant](ct))).mask
     same = sitk.Resample(mask, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    # the same voxels in another order give the same mask; elsewhere 0.97 is the aim, and 0.935 to 0.952 what the shipped
+    # the same voxels in another order give the same mask; elsewhere 0.97 is the aim, and 0.935 to 0.952 what the two
     # networks reach on the real CT
     assert overlap(same, expected) >= (0.97 if variant in SAME_VOXELS else 0.92)
 
