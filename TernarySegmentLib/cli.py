@@ -7,11 +7,11 @@ import importlib.util
 import json
 import logging
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from TernarySegmentLib import __version__
+from TernarySegmentLib import __version__, console
 from TernarySegmentLib.errors import TernarySegmentError
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from TernarySegmentLib.pipeline import Progress, Result
     from TernarySegmentLib.review.suspicious_regions import SuspiciousRegion
 
-EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_NOTHING_FOUND = 3
+
+MOST_SMOOTHING_MM = 10.0
+"""Half as thick as a pancreas; more leaves nothing of it."""
 
 
 class _Reporter:
@@ -93,16 +96,45 @@ def _segment(options: argparse.Namespace) -> int:
 
     from TernarySegmentLib.cohort.commands import region_of
     from TernarySegmentLib.engine.network import load_kernels_meanwhile
-    from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, check_dicom_output
     from TernarySegmentLib.imaging.files.reading import read_ct
-    from TernarySegmentLib.imaging.files.writing import IMAGE_SUFFIXES, SUFFIXES, atomic_path, check_suffix, write_image
-    from TernarySegmentLib.imaging.report.one_page_report import check_report
-    from TernarySegmentLib.imaging.report.preview import PREVIEW_SUFFIXES, write_preview
-    from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES
     from TernarySegmentLib.pipeline import Options, segment
-    from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions
 
-    # before minutes are spent
+    _check_outputs(options)  # before minutes are spent
+    started = time.monotonic()
+    load_kernels_meanwhile(options.backend)
+    ct = read_ct(options.input)
+    _check_source(ct, options)
+    reading = round(time.monotonic() - started, 3)
+    settings = Options(
+        options.backend, options.threads, options.smoothing, region_of(options), options.model or Options().model,
+        confidence=bool(options.confidence or options.report),
+    )  # fmt: skip
+    result = _watch(segment(ct, settings), _Reporter(options.quiet))
+    result.seconds["Reading"] = reading
+
+    outputs: dict[str, str] = {}
+    try:
+        _write(result, ct, options, outputs)
+    except Exception:
+        for name, path in outputs.items():
+            print(f"written before the error: {name}: {path}", file=sys.stderr)
+        raise
+    for warning in result.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    _tell(result, outputs)
+    return 0 if result.found else EXIT_NOTHING_FOUND
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Refuse endings that cannot be written, and outputs that share a file, are an input or have no place."""
+    from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, check_dicom_output
+    from TernarySegmentLib.imaging.files.outputs import check_outputs
+    from TernarySegmentLib.imaging.files.writing import IMAGE_SUFFIXES, SUFFIXES, check_suffix
+    from TernarySegmentLib.imaging.report.one_page_report import check_report
+    from TernarySegmentLib.imaging.report.preview import PREVIEW_SUFFIXES
+    from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES
+    from TernarySegmentLib.pipeline import DEFAULT_MODEL
+
     if check_suffix(options.output, (*SUFFIXES, DICOM_SUFFIX)).endswith(DICOM_SUFFIX):
         check_dicom_output(options.input)
     if options.rtstruct:
@@ -117,19 +149,46 @@ def _segment(options: argparse.Namespace) -> int:
         check_suffix(options.preview, PREVIEW_SUFFIXES)
     if options.page:
         check_report(options.page, options.case)
-    started = time.monotonic()
-    load_kernels_meanwhile(options.backend)
-    ct = read_ct(options.input)
-    reading = round(time.monotonic() - started, 3)
-    settings = Options(
-        options.backend, options.threads, options.smoothing, region_of(options), options.model or Options().model,
-        confidence=bool(options.confidence or options.report),
-    )  # fmt: skip
-    result = _watch(segment(ct, settings), _Reporter(options.quiet))
-    result.seconds["Reading"] = reading
+    outputs = {f"--{name}": getattr(options, name) for name in (
+        "output", "report", "rtstruct", "confidence", "preview", "page", "surface",
+    )}  # fmt: skip
+    check_outputs(outputs, [options.input, options.model or DEFAULT_MODEL])
+
+
+def _check_source(ct: sitk.Image, options: argparse.Namespace) -> None:
+    """Refuse formats that cannot hold this scan's grid or refer to its series."""
+    from TernarySegmentLib.imaging.files.dicom_seg import (
+        DICOM_SUFFIX,
+        check_dicom_source,
+        frames_on_source,
+        slice_headers,
+    )
+    from TernarySegmentLib.imaging.files.writing import check_grid
+
+    for path in filter(None, (options.output, options.confidence)):
+        check_grid(ct, path)
+    if options.output.suffix.lower() == DICOM_SUFFIX:
+        check_dicom_source(ct, options.input, series_uid=_series_uid(ct))
+    if options.rtstruct:
+        slice_headers(frames_on_source(ct, options.input, _series_uid(ct))[0])
+
+
+def _series_uid(ct: sitk.Image) -> str:
+    from TernarySegmentLib.imaging.files.dicom_series import SERIES_UID
+
+    return ct.GetMetaData(SERIES_UID) if ct.HasMetaDataKey(SERIES_UID) else ""
+
+
+def _write(result: Result, ct: sitk.Image, options: argparse.Namespace, outputs: dict[str, str]) -> None:
+    """Write what was asked for; ``outputs`` gets each name and path once it is there."""
+    import time
+
+    from TernarySegmentLib.imaging.files.atomic import write_bytes
+    from TernarySegmentLib.imaging.files.writing import write_image
+    from TernarySegmentLib.imaging.report.preview import write_preview
+    from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions
 
     started = time.monotonic()
-    outputs = {}
     if _write_mask(result, ct, options):
         outputs["mask"] = str(options.output)
     if options.confidence and result.confidence_map is not None:
@@ -139,51 +198,43 @@ def _segment(options: argparse.Namespace) -> int:
         write_preview(ct, result.mask, options.preview)
         outputs["preview"] = str(options.preview)
     if result.found:
-        outputs |= _write_for_people(result, ct, options)
+        _write_for_people(result, ct, options, outputs)
     result.seconds["Writing"] = round(time.monotonic() - started, 3)
     if options.report:
-        outputs["report"] = str(options.report)
         regions = [] if result.confidence_map is None else find_suspicious_regions(result.mask, result.confidence_map)
-        with atomic_path(options.report) as temporary:
-            report = _report(options.input, ct, result, regions, outputs)
-            temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    for warning in result.warnings:
-        print(f"note: {warning}", file=sys.stderr)
-    _tell(result, outputs)
-    return 0 if result.found else EXIT_NOTHING_FOUND
+        report = _report(options.input, ct, result, regions, {**outputs, "report": str(options.report)})
+        write_bytes(options.report, (json.dumps(report, indent=2) + "\n").encode())
+        outputs["report"] = str(options.report)
 
 
 def _write_mask(result: Result, ct: sitk.Image, options: argparse.Namespace) -> bool:
     """Write the mask by its ending; False when there is nothing to write."""
     from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, write_dicom_seg
-    from TernarySegmentLib.imaging.files.reading import SERIES_UID
     from TernarySegmentLib.imaging.files.writing import write_mask
 
     if options.output.suffix.lower() != DICOM_SUFFIX:
         write_mask(result.mask, options.output, provenance=result.model)
     elif result.found:  # an empty segmentation in an archive would look like a finding
-        series = ct.GetMetaData(SERIES_UID) if ct.HasMetaDataKey(SERIES_UID) else ""
-        write_dicom_seg(result.mask, options.input, options.output, series_uid=series, provenance=result.model)
+        write_dicom_seg(result.mask, options.input, options.output, series_uid=_series_uid(ct), provenance=result.model)
     else:
         return False
     return True
 
 
-def _write_for_people(result: Result, ct: sitk.Image, options: argparse.Namespace) -> dict[str, str]:
-    """Write the surface and the page of a mask that is not empty; returns what was written."""
+def _write_for_people(result: Result, ct: sitk.Image, options: argparse.Namespace, outputs: dict[str, str]) -> None:
+    """Write the surface and the page of a mask that is not empty."""
     from datetime import datetime
 
     from TernarySegmentLib.imaging.report.one_page_report import Facts, write_report
     from TernarySegmentLib.imaging.report.surface import closed_surface, write_surface
     from TernarySegmentLib.review.confidence import format_confidence
 
-    outputs = {}
     if options.rtstruct:
-        from TernarySegmentLib.imaging.files.reading import SERIES_UID
         from TernarySegmentLib.imaging.files.rtstruct import write_rtstruct
 
-        series = ct.GetMetaData(SERIES_UID) if ct.HasMetaDataKey(SERIES_UID) else ""
-        write_rtstruct(result.mask, options.input, options.rtstruct, series_uid=series, provenance=result.model)
+        write_rtstruct(
+            result.mask, options.input, options.rtstruct, series_uid=_series_uid(ct), provenance=result.model
+        )
         outputs["rtstruct"] = str(options.rtstruct)
     if options.surface:
         write_surface(closed_surface(result.mask), options.surface)
@@ -195,7 +246,6 @@ def _write_for_people(result: Result, ct: sitk.Image, options: argparse.Namespac
         )  # fmt: skip
         write_report(ct, result.mask, facts, options.page)
         outputs["page"] = str(options.page)
-    return outputs
 
 
 def _tell(result: Result, outputs: dict[str, str]) -> None:
@@ -237,11 +287,13 @@ def _model_info(options: argparse.Namespace) -> int:
 
 
 def _phantom(options: argparse.Namespace) -> int:
+    from TernarySegmentLib.imaging.files.outputs import check_outputs
     from TernarySegmentLib.imaging.files.writing import IMAGE_SUFFIXES, check_suffix, write_image
     from TernarySegmentLib.phantom import make_phantom
 
     for path in filter(None, (options.output, options.labels)):
         check_suffix(path, IMAGE_SUFFIXES)
+    check_outputs({"--output": options.output, "--labels": options.labels})
 
     phantom = make_phantom(options.seed)
     for what, image, path in (("abdomen", phantom.ct, options.output), ("labels", phantom.labels, options.labels)):
@@ -249,6 +301,21 @@ def _phantom(options: argparse.Namespace) -> int:
             write_image(image, path)
             print(f"synthetic {what}: {path}")
     return 0
+
+
+def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
+    """An argument's type: a number within bounds; argparse says of others what was given and what may be."""
+
+    def number(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(low) - 1
+        if not low <= value <= high:  # also NaN
+            raise argparse.ArgumentTypeError(f"“{text}” is no number from {low:g} to {high:g}")
+        return value
+
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -289,8 +356,13 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
     )
-    segment.add_argument("--threads", type=int, default=0, metavar="N", help="default: all cores")
-    segment.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth the border (default: off)")
+    segment.add_argument(
+        "--threads", type=_number(int, 0, 1024), default=0, metavar="N", help="up to 1024 (default: all cores)"
+    )
+    segment.add_argument(
+        "--smoothing", type=_number(float, 0, MOST_SMOOTHING_MM), default=0.0, metavar="MM",
+        help=f"smooth the border, up to {MOST_SMOOTHING_MM:.0f} mm (default: off)",
+    )  # fmt: skip
     add_region(segment)
     segment.add_argument("--model", type=Path, help="another model file than the one shipped")
     segment.add_argument("-q", "--quiet", action="store_true", help="no progress")
@@ -302,7 +374,7 @@ def _parser() -> argparse.ArgumentParser:
     phantom = commands.add_parser("phantom", help="write a synthetic abdomen CT to try the program on")
     phantom.add_argument("-o", "--output", type=Path, required=True, help=".nii.gz, .nrrd or .mha")
     phantom.add_argument("--labels", type=Path, metavar="FILE", help="write its eight organs too, to try training")
-    phantom.add_argument("--seed", type=int, default=0, help="another number is another patient")
+    phantom.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0, help="another number is another patient")
     phantom.set_defaults(command=_phantom)
 
     model = commands.add_parser("model", help="about the model file")
@@ -342,21 +414,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0; 1 after an error, which is told in one sentence; 3 when no pancreas was found; 130 when interrupted.
     """
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    options = _parser().parse_args(arguments)
-    try:
+
+    def command() -> int:
+        logging.basicConfig(format="%(message)s", level=logging.INFO)
+        options = _parser().parse_args(arguments)
         return int(options.command(options))
-    except TernarySegmentError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except ImportError as error:
-        missing = f"{error.name} is not installed; run: pip install {error.name}" if error.name else str(error)
-        print(f"error: {missing}", file=sys.stderr)
-        return EXIT_ERROR
-    except MemoryError:
-        text = "There is not enough free memory for this scan; close other programs, or cut the scan to the abdomen."
-        print(f"error: {text}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; what was not finished was dropped", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+    return console.run(command)

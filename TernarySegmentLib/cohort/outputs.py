@@ -11,12 +11,12 @@ from typing import Any
 import SimpleITK as sitk
 
 from TernarySegmentLib import __version__
+from TernarySegmentLib.imaging.files.atomic import write_bytes
 from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, Source, check_dicom_output, write_dicom_seg
-from TernarySegmentLib.imaging.files.reading import SERIES_UID
+from TernarySegmentLib.imaging.files.dicom_series import SERIES_UID
 from TernarySegmentLib.imaging.files.writing import (
     IMAGE_SUFFIXES,
     SUFFIXES,
-    atomic_path,
     check_suffix,
     write_image,
     write_mask,
@@ -155,5 +155,4 @@ def write_json(report: dict[str, Any], path: Path) -> None:
     Raises:
         OutputError: the place cannot be written.
     """
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_bytes(path, (json.dumps(report, indent=2) + "\n").encode())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,3 +75,19 @@ def ready(host, widget):
     widget.panel.open()
     assert host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20), widget.ui.summaryLabel.text
     return widget, volume
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder in which this process has no more rights than an ordinary user."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        shutil.rmtree(folder, ignore_errors=True)

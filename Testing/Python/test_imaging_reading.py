@@ -263,7 +263,7 @@ def test_a_cut_off_slice_is_refused_by_name(tmp_path):
         (tmp_path / "4.dcm").write_bytes(whole[:kept])
         assert "“4.dcm” is cut off or damaged" in refusal(tmp_path)
     (tmp_path / "4.dcm").write_bytes(whole[:100])  # no longer to be known as DICOM
-    assert "missing or uneven slices" in refusal(tmp_path)
+    assert "“4.dcm” lies among the CT slices" in refusal(tmp_path)
 
 
 def test_a_single_slice_is_no_volume(tmp_path):

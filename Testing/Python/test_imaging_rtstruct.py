@@ -144,3 +144,5 @@ def test_command_line_writes_contours_beside_the_mask_and_refuses_them_of_a_nift
     np.testing.assert_array_equal(read_back(contours, written), inside(written))
     assert cli.main(["segment", "scan.nii.gz", "-o", str(mask), "--rtstruct", str(contours)]) == 1
     assert "is no DICOM" in capsys.readouterr().err
+    assert cli.main(["segment", str(source), "-o", str(contours), "--rtstruct", str(contours)]) == 1
+    assert "--output and --rtstruct are both" in capsys.readouterr().err

@@ -89,7 +89,9 @@ def test_nothing_is_built_and_no_other_extension_is_needed():
     assert entry()["build_dependencies"] == []
     assert setting("EXTENSION_DEPENDS") == "NA"
     compiled = {".cxx", ".cpp", ".cc", ".c", ".h", ".hpp", ".cu"}
-    assert [path for path in _tracked() if path.suffix in compiled] == []
+    # a test of full and failing disks compiles its fault injector for itself
+    built = [path for path in _tracked() if path.suffix in compiled and "faults" not in path.parts]
+    assert built == []
 
 
 # -- the catalogue page

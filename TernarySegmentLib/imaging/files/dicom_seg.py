@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
+import re
 import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,12 @@ import SimpleITK as sitk
 
 from TernarySegmentLib import __version__
 from TernarySegmentLib.errors import InputError, OutputError
-from TernarySegmentLib.imaging.files.reading import CT_STORAGE, VOLUME_SUFFIXES
-from TernarySegmentLib.imaging.files.writing import COLOUR, atomic_path, check_suffix
+from TernarySegmentLib.imaging.files.atomic import write_bytes
+from TernarySegmentLib.imaging.files.dicom_headers import files_in, scan
+from TernarySegmentLib.imaging.files.itk import reason
+from TernarySegmentLib.imaging.files.reading import VOLUME_SUFFIXES
+from TernarySegmentLib.imaging.files.slice_geometry import Stack, stack, volumes
+from TernarySegmentLib.imaging.files.writing import COLOUR, check_suffix
 from TernarySegmentLib.imaging.grids import voxel_steps
 
 DICOM_SUFFIX = ".dcm"
@@ -36,11 +40,8 @@ SERIES_NUMBER_STEP = 1000
 FIT_VOXELS = 0.1
 """How far a slice may lie from the mask's voxels, in voxels, at any corner of the scan; headers round positions."""
 
-NEEDED = (
-    "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID", "Rows", "Columns",
-    "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
-)  # fmt: skip
-"""Attributes without which nothing can refer to a slice."""
+NEEDED = ("StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
+"""Attributes without which nothing can refer to a slice; those of its geometry are checked when it is read."""
 
 MAY_BE_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
@@ -52,32 +53,11 @@ Source = str | Path | Sequence[str | Path]
 """A folder (searched with its subfolders), one file of a series (its folder is searched), or the series' files."""
 
 
-@dataclass(frozen=True)
-class SourceSeries:
-    """Slices of one series in order along their normal.
-
-    Attributes:
-        slices: headers, pydicom datasets without pixels.
-        matrix: 3×3, steps between columns, rows and slices in LPS, mm.
-        step: distance between slices, mm.
-    """
-
-    slices: list[Any]
-    matrix: np.ndarray
-    step: float
-
-    @property
-    def uid(self) -> str:
-        return str(self.slices[0].SeriesInstanceUID)
-
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """Columns, rows, slices."""
-        return int(self.slices[0].Columns), int(self.slices[0].Rows), len(self.slices)
+log = logging.getLogger(__name__)
 
 
 def check_dicom_output(source: str | Path) -> None:
-    """Whether a DICOM segmentation can be written for a scan; call it before minutes are spent on the mask.
+    """Refuse a DICOM segmentation that cannot be written for a scan; call it before minutes are spent on the mask.
 
     Raises:
         OutputError: highdicom is missing.
@@ -95,12 +75,31 @@ def check_dicom_output(source: str | Path) -> None:
 
 
 def check_dicom_series(mask: sitk.Image, source: Source) -> None:
-    """Whether a mask lies on the slices of a series; reads their headers, call it before asking for a file's name.
+    """Refuse a series that a mask does not lie on, by its headers; call it before asking for a file's name.
 
     Raises:
         InputError: the source cannot be read, or is not the series that the mask was made from.
     """
     _series_under(mask, source, "")
+
+
+def check_dicom_source(ct: sitk.Image, source: Source, *, series_uid: str = "") -> None:
+    """Write a segmentation of one voxel to memory; call it before minutes are spent on the mask.
+
+    Headers are wrong in more ways than can be listed, so that nothing but the work itself shows whether it succeeds.
+
+    Args:
+        ct: the scan that was read from ``source``.
+        source: see :data:`Source`.
+        series_uid: as for :func:`write_dicom_seg`.
+
+    Raises:
+        InputError: the source's headers cannot be carried over.
+    """
+    series, _ = _series_under(ct, source, series_uid)
+    frames = np.zeros(series.size[::-1], np.uint8)
+    frames[len(frames) // 2, 0, 0] = 1
+    _encoded(series, slice_headers(series), frames, {}, False)
 
 
 def write_dicom_seg(
@@ -137,15 +136,14 @@ def write_dicom_seg(
     if not sitk.GetArrayViewFromImage(mask).any():
         raise OutputError("The mask is empty, so there is no DICOM segmentation to write.")
     series, frames = frames_on_source(mask, source, series_uid)
-    segmentation = _segmentation(series, frames, dict(provenance or {}), corrected)
-    with atomic_path(path) as temporary:
-        segmentation.save_as(str(temporary))
+    headers = slice_headers(series, notes=True)
+    write_bytes(path, _encoded(series, headers, frames, dict(provenance or {}), corrected))
 
 
 # --- the source series ------------------------------------------------------------------------------------------------
 
 
-def frames_on_source(mask: sitk.Image, source: Source, series_uid: str = "") -> tuple[SourceSeries, np.ndarray]:
+def frames_on_source(mask: sitk.Image, source: Source, series_uid: str = "") -> tuple[Stack, np.ndarray]:
     """The series that a mask was made from, and the mask's frames in the order of its slices.
 
     Args:
@@ -163,15 +161,23 @@ def frames_on_source(mask: sitk.Image, source: Source, series_uid: str = "") -> 
     return series, _turned(mask, axes)
 
 
-def _series_under(mask: sitk.Image, source: Source, series_uid: str) -> tuple[SourceSeries, np.ndarray]:
+def _series_under(mask: sitk.Image, source: Source, series_uid: str) -> tuple[Stack, np.ndarray]:
     """The one series whose slices the mask lies on, and how the mask's axes run in it."""
     name, files = _files(source)
-    candidates = _group(_headers(files))
+    found = scan(files)
+    candidates, faults = [], []
+    for group in volumes(found.slices or found.captures):
+        try:
+            candidates.append(stack(group, group[0].path.parent))
+        except InputError as fault:
+            faults.append(fault)
+    if not candidates and faults:
+        raise faults[0]
     if not candidates:
         raise InputError(f"“{name}” holds no DICOM CT series; choose the folder of the series the mask was made from.")
     fitting = [(series, axes) for series in candidates if (axes := _axes(mask, series)) is not None]
     if series_uid:
-        fitting = [(series, axes) for series, axes in fitting if series.uid == series_uid]
+        fitting = [(series, axes) for series, axes in fitting if series.series == series_uid]
     if not fitting:
         sizes = ", ".join(sorted({"×".join(map(str, series.size)) for series in candidates}))
         raise InputError(
@@ -185,75 +191,108 @@ def _series_under(mask: sitk.Image, source: Source, series_uid: str) -> tuple[So
     return fitting[0]
 
 
-def _files(source: Source) -> tuple[str, list[str]]:
+def _files(source: Source) -> tuple[str, list[Path]]:
     """A name for messages, and the files to look at."""
     if not isinstance(source, str | Path):
-        return str(Path(source[0]).parent), [str(file) for file in source]
+        files = [Path(file) for file in source]
+        return str(files[0].parent), files
     source = Path(source)
     if not source.exists():
         raise InputError(f"There is no file or folder “{source}”; check the path.")
-    folder = source if source.is_dir() else source.parent
-    walk = os.walk(folder) if source.is_dir() else [(str(folder), [], os.listdir(folder))]
-    files = [os.path.join(where, name) for where, _, names in walk for name in names if not name.startswith(".")]
-    return str(folder), sorted(file for file in files if os.path.isfile(file))
+    if source.is_dir():
+        return str(source), files_in(source)
+    return str(source.parent), [file for file in files_in(source.parent) if file.parent == source.parent]
 
 
-def _headers(files: Iterable[str]) -> list[Any]:
-    """The CT slices among the files, as pydicom datasets without pixels."""
+# --- headers that can be carried over ---------------------------------------------------------------------------------
+
+
+def slice_headers(series: Stack, notes: bool = False) -> list[Any]:
+    """The slices' headers in their order, as pydicom datasets without pixels, fit to refer to and to copy from.
+
+    Args:
+        series: see :func:`frames_on_source`.
+        notes: log which values of the patient and the study are left out as invalid.
+
+    Raises:
+        InputError: a slice lacks an attribute by which it is referred to, or the patient's name cannot be decoded.
+    """
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
     found = []
-    for file in files:
-        try:
-            header = pydicom.dcmread(file, stop_before_pixels=True)
-        except (InvalidDicomError, OSError, EOFError):
-            continue
-        # dose sheets and protocols come as captures of modality CT, but of another class
-        if header.get("Modality") != "CT" or not str(header.get("SOPClassUID", "")).startswith(CT_STORAGE.decode()):
-            continue
+    for each in series.slices:
+        header = pydicom.dcmread(each.path, stop_before_pixels=True, force=True)
         missing = [name for name in NEEDED if not header.get(name)]
         if missing:
             raise InputError(
-                f"The CT slice “{Path(file).name}” says no {missing[0]}, so nothing can refer to it; "
+                f"The CT slice “{each.path.name}” says no {missing[0]}, so nothing can refer to it; "
                 "export the series again from the archive."
             )
         for name in MAY_BE_EMPTY:
             if name not in header:
                 setattr(header, name, "")
         found.append(header)
+    dropped = _mend(found[0])  # from which patient and study are copied
+    if dropped and notes:
+        log.warning("The DICOM file leaves out %s, which the series states in no valid form.", _and(dropped))
     return found
 
 
-def _group(headers: list[Any]) -> list[SourceSeries]:
-    """Volumes among the slices: each instance once, a scout of another size or orientation apart."""
-    groups: dict[tuple[object, ...], dict[str, Any]] = defaultdict(dict)
-    for header in headers:
-        orientation = tuple(round(float(v), 2) + 0.0 for v in header.ImageOrientationPatient)
-        key = header.SeriesInstanceUID, header.Rows, header.Columns, orientation
-        groups[key][header.SOPInstanceUID] = header
-    return [_stack(list(group.values())) for group in groups.values() if len(group) > 1]
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _stack(slices: list[Any]) -> SourceSeries:
-    orientation = np.array(slices[0].ImageOrientationPatient, float)
-    along, down = orientation[:3], orientation[3:]
-    normal = np.cross(along, down)
-    slices = sorted(slices, key=lambda header: float(normal @ np.array(header.ImagePositionPatient, float)))
-    first, last = (np.array(header.ImagePositionPatient, float) for header in (slices[0], slices[-1]))
-    row_step, column_step = (float(v) for v in slices[0].PixelSpacing)  # rows come first in DICOM
-    between = (last - first) / (len(slices) - 1)
-    matrix = np.column_stack([along * column_step, down * row_step, between])
-    return SourceSeries(slices, matrix, float(np.linalg.norm(between)))
+def _mend(header: Any) -> list[str]:
+    """Bring a header's texts to Unicode, dates, times and codes to their standard form; returns what was emptied."""
+    header.decode()
+    header.SpecificCharacterSet = "ISO_IR 192"
+    dropped = []
+    if not isinstance(header.PatientName, str) and isinstance(header.PatientName, Sequence):
+        header.PatientName = " ".join(map(str, header.PatientName))  # a backslash divides values
+    for name in ("StudyDate", "StudyTime", "PatientBirthDate"):
+        stated = str(header.get(name) or "")
+        setattr(header, name, _standard_time(stated, header[name].VR))
+        if stated and not header.get(name):
+            dropped.append(name)
+    if str(header.PatientSex) not in ("", "M", "F", "O"):
+        header.PatientSex = ""
+        dropped.append("PatientSex")
+    if "\ufffd" in f"{header.PatientName}{header.PatientID}":
+        raise InputError(
+            "The patient's name or number is not written in the character set that the series states; "
+            "write .seg.nrrd instead, or export the series again."
+        )
+    return dropped
+
+
+def _standard_time(text: str, kind: str) -> str:
+    """A date (DA) or time (TM) as DICOM has it, from that form or the older one with dots and colons; else ""."""
+    whole, _, fraction = re.sub(r"[.\-/\s]" if kind == "DA" else r"[:\s]", "", text).partition(".")
+    for form in ("%Y%m%d",) if kind == "DA" else ("%H%M%S", "%H%M", "%H"):
+        if whole.isdecimal() and len(whole) == len(datetime(2000, 1, 1).strftime(form)):
+            try:
+                datetime.strptime(whole, form)
+            except ValueError:
+                return ""
+            return f"{whole}.{fraction[:6]}" if fraction.isdecimal() else whole
+    return ""
+
+
+def series_number(header: Any) -> int:
+    """The series' number, 0 where the header says none or no number."""
+    try:
+        return int(header.get("SeriesNumber") or 0)
+    except (TypeError, ValueError):
+        return 0
 
 
 # --- mask and slices --------------------------------------------------------------------------------------------------
 
 
-def _axes(mask: sitk.Image, series: SourceSeries) -> np.ndarray | None:
+def _axes(mask: sitk.Image, series: Stack) -> np.ndarray | None:
     """How a series' indices become the mask's, 3×3 of 0, 1 and -1; None when the mask does not lie on its slices."""
     to_mask = np.linalg.inv(voxel_steps(mask))
-    axes = np.rint(to_mask @ series.matrix).astype(int)
+    axes = np.rint(to_mask @ series.steps).astype(int)
     if not (np.array_equal(np.abs(axes).sum(0), [1, 1, 1]) and np.array_equal(np.abs(axes).sum(1), [1, 1, 1])):
         return None
     size = np.array(series.size)
@@ -263,8 +302,8 @@ def _axes(mask: sitk.Image, series: SourceSeries) -> np.ndarray | None:
     start = np.where(axes.sum(1) < 0, np.array(mask.GetSize()) - 1, 0)
     corners = np.array([(x, y, z) for z in range(size[2]) for y in (0, size[1] - 1) for x in (0, size[0] - 1)])
     # each slice where its own header puts it, so that one out of line is noticed
-    positions = np.repeat([np.array(s.ImagePositionPatient, float) for s in series.slices], 4, axis=0)
-    points = positions + corners[:, :2] @ series.matrix[:, :2].T
+    positions = np.repeat([s.position for s in series.slices], 4, axis=0)
+    points = positions + corners[:, :2] @ series.steps[:, :2].T
     lies_at = (points - mask.GetOrigin()) @ to_mask.T
     return axes if np.abs(lies_at - (corners @ axes.T + start)).max() < FIT_VOXELS else None
 
@@ -276,7 +315,27 @@ def _turned(mask: sitk.Image, axes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.flip(inside, backwards).T).astype(np.uint8)
 
 
-def _segmentation(series: SourceSeries, frames: np.ndarray, provenance: dict[str, str], corrected: bool) -> Any:
+def _encoded(
+    series: Stack, headers: list[Any], frames: np.ndarray, provenance: dict[str, str], corrected: bool
+) -> bytes:
+    """The DICOM file."""
+    content = BytesIO()
+    try:
+        with _quiet():
+            _segmentation(series, headers, frames, provenance, corrected).save_as(content)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # what a wrong header makes highdicom and pydicom raise cannot be listed
+        raise InputError(
+            f"The headers in “{series.slices[0].path.parent}” cannot be carried over to a DICOM segmentation "
+            f"({reason(error)}); write .seg.nrrd instead, or export the series again."
+        ) from error
+    return content.getvalue()
+
+
+def _segmentation(
+    series: Stack, headers: list[Any], frames: np.ndarray, provenance: dict[str, str], corrected: bool
+) -> Any:
     import highdicom
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
@@ -297,27 +356,26 @@ def _segmentation(series: SourceSeries, frames: np.ndarray, provenance: dict[str
         algorithm_identification=algorithm,
     )
     segment.RecommendedDisplayCIELabValue = _cielab(COLOUR)
-    first = series.slices[0]
-    with _quiet():
-        return highdicom.seg.Segmentation(
-            source_images=series.slices,
-            pixel_array=frames,
-            segmentation_type="BINARY",
-            segment_descriptions=[segment],
-            series_instance_uid=highdicom.UID(),
-            series_number=int(first.get("SeriesNumber") or 0) + SERIES_NUMBER_STEP,
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer=PRODUCT,
-            manufacturer_model_name=PRODUCT,
-            software_versions=__version__,
-            device_serial_number=provenance.get("sha256", "")[:12] or __version__,
-            content_label="PANCREAS",
-            content_description="For research; not a medical device, check before use",
-            series_description=f"Pancreas segmentation ({'corrected' if corrected else 'automatic'})",
-            # the slice thickness of a CT may exceed the slices' distance; a segmentation's voxels tile space
-            pixel_measures=highdicom.PixelMeasuresSequence(first.PixelSpacing, series.step, series.step),
-        )
+    first = headers[0]
+    return highdicom.seg.Segmentation(
+        source_images=headers,
+        pixel_array=frames,
+        segmentation_type="BINARY",
+        segment_descriptions=[segment],
+        series_instance_uid=highdicom.UID(),
+        series_number=series_number(first) + SERIES_NUMBER_STEP,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer=PRODUCT,
+        manufacturer_model_name=PRODUCT,
+        software_versions=__version__,
+        device_serial_number=provenance.get("sha256", "")[:12] or __version__,
+        content_label="PANCREAS",
+        content_description="For research; not a medical device, check before use",
+        series_description=f"Pancreas segmentation ({'corrected' if corrected else 'automatic'})",
+        # the slice thickness of a CT may exceed the slices' distance; a segmentation's voxels tile space
+        pixel_measures=highdicom.PixelMeasuresSequence(first.PixelSpacing, series.step, series.step),
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.files.reading import quiet
+from TernarySegmentLib.imaging.files.itk import itk_path, quiet
 
 
 def read_mask(path: str | Path) -> sitk.Image:
@@ -28,7 +28,7 @@ def read_mask(path: str | Path) -> sitk.Image:
         raise InputError(f"There is no file “{path}”; check the path.")
     try:
         with quiet():
-            image = sitk.ReadImage(str(path))
+            image = sitk.ReadImage(itk_path(path))
     except RuntimeError as error:
         raise InputError(f"“{path.name}” cannot be read as an image; choose the mask, or export it again.") from error
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:

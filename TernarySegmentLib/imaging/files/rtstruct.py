@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,18 @@ import SimpleITK as sitk
 
 from TernarySegmentLib import __version__
 from TernarySegmentLib.errors import InputError, OutputError
-from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, PRODUCT, Source, SourceSeries, frames_on_source
+from TernarySegmentLib.imaging.files.atomic import write_bytes
+from TernarySegmentLib.imaging.files.dicom_seg import (
+    DICOM_SUFFIX,
+    PRODUCT,
+    Source,
+    frames_on_source,
+    series_number,
+    slice_headers,
+)
 from TernarySegmentLib.imaging.files.reading import VOLUME_SUFFIXES
-from TernarySegmentLib.imaging.files.writing import COLOUR, atomic_path, check_suffix
+from TernarySegmentLib.imaging.files.slice_geometry import Stack
+from TernarySegmentLib.imaging.files.writing import COLOUR, check_suffix
 
 RT_STRUCTURE_SET_STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
 STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
@@ -86,9 +96,10 @@ def write_rtstruct(
     if not sitk.GetArrayViewFromImage(mask).any():
         raise OutputError("The mask is empty, so there is no RT structure set to write.")
     series, frames = frames_on_source(mask, source, series_uid)
-    dataset = _structure_set(series, frames, dict(provenance or {}), corrected)
-    with atomic_path(path) as temporary:
-        dataset.save_as(str(temporary), enforce_file_format=True)
+    headers, content = slice_headers(series, notes=True), BytesIO()
+    dataset = _structure_set(series, headers, frames, dict(provenance or {}), corrected)
+    dataset.save_as(content, enforce_file_format=True)
+    write_bytes(path, content.getvalue())
 
 
 def outlines(inside: np.ndarray) -> list[np.ndarray]:
@@ -135,7 +146,9 @@ def _joined(outer: np.ndarray, holes: list[np.ndarray]) -> np.ndarray:
     return outer
 
 
-def _structure_set(series: SourceSeries, frames: np.ndarray, provenance: dict[str, str], corrected: bool) -> Any:
+def _structure_set(
+    series: Stack, headers: list[Any], frames: np.ndarray, provenance: dict[str, str], corrected: bool
+) -> Any:
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
     from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
 
@@ -144,7 +157,7 @@ def _structure_set(series: SourceSeries, frames: np.ndarray, provenance: dict[st
     meta.MediaStorageSOPInstanceUID = generate_uid()
     # explicit lengths of contour data have 16 bits, too few for a long outline
     meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    first, now = series.slices[0], datetime.now()
+    first, now = headers[0], datetime.now()
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
@@ -153,7 +166,7 @@ def _structure_set(series: SourceSeries, frames: np.ndarray, provenance: dict[st
     dataset.PositionReferenceIndicator = first.get("PositionReferenceIndicator", "")
     dataset.Modality = "RTSTRUCT"
     dataset.SeriesInstanceUID = generate_uid()
-    dataset.SeriesNumber = int(first.get("SeriesNumber") or 0) + SERIES_NUMBER_STEP
+    dataset.SeriesNumber = series_number(first) + SERIES_NUMBER_STEP
     dataset.SeriesDescription = f"Pancreas contours ({'corrected' if corrected else 'automatic'})"
     dataset.OperatorsName = ""
     dataset.InstanceNumber = 1
@@ -166,7 +179,7 @@ def _structure_set(series: SourceSeries, frames: np.ndarray, provenance: dict[st
         setattr(dataset, f"{kind}Date", now.strftime("%Y%m%d"))
         setattr(dataset, f"{kind}Time", now.strftime("%H%M%S"))
     dataset.ApprovalStatus = "UNAPPROVED"
-    dataset.ReferencedFrameOfReferenceSequence = [_reference(series)]
+    dataset.ReferencedFrameOfReferenceSequence = [_reference(headers)]
 
     roi, contours, observation, code = Dataset(), Dataset(), Dataset(), Dataset()
     roi.ROINumber = contours.ReferencedROINumber = observation.ReferencedROINumber = 1
@@ -174,7 +187,7 @@ def _structure_set(series: SourceSeries, frames: np.ndarray, provenance: dict[st
     roi.ROIName = "Pancreas"
     roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC" if corrected else "AUTOMATIC"
     contours.ROIDisplayColor = [round(255 * part) for part in COLOUR]
-    contours.ContourSequence = list(_contours(series, frames))
+    contours.ContourSequence = list(_contours(series, headers, frames))
     observation.ObservationNumber = 1
     observation.RTROIInterpretedType = "ORGAN"
     observation.ROIInterpreter = ""
@@ -185,16 +198,16 @@ def _structure_set(series: SourceSeries, frames: np.ndarray, provenance: dict[st
     return dataset
 
 
-def _reference(series: SourceSeries) -> Any:
+def _reference(headers: list[Any]) -> Any:
     """The space, study and series that the contours lie in, with every slice."""
     from pydicom.dataset import Dataset
 
     space, study, referenced = Dataset(), Dataset(), Dataset()
-    space.FrameOfReferenceUID = series.slices[0].FrameOfReferenceUID
+    space.FrameOfReferenceUID = headers[0].FrameOfReferenceUID
     study.ReferencedSOPClassUID = STUDY_CLASS
-    study.ReferencedSOPInstanceUID = series.slices[0].StudyInstanceUID
-    referenced.SeriesInstanceUID = series.uid
-    referenced.ContourImageSequence = [_image(header) for header in series.slices]
+    study.ReferencedSOPInstanceUID = headers[0].StudyInstanceUID
+    referenced.SeriesInstanceUID = headers[0].SeriesInstanceUID
+    referenced.ContourImageSequence = [_image(header) for header in headers]
     study.RTReferencedSeriesSequence = [referenced]
     space.RTReferencedStudySequence = [study]
     return space
@@ -208,14 +221,13 @@ def _image(header: Any) -> Any:
     return image
 
 
-def _contours(series: SourceSeries, frames: np.ndarray) -> Iterator[Any]:
+def _contours(series: Stack, headers: list[Any], frames: np.ndarray) -> Iterator[Any]:
     """Contours of all slices that show the organ, each naming its slice."""
     from pydicom.dataset import Dataset
 
-    for header, frame in zip(series.slices, frames, strict=True):
-        position = np.array(header.ImagePositionPatient, float)
+    for each, header, frame in zip(series.slices, headers, frames, strict=True):
         for ring in outlines(frame != 0):
-            points = position + ring @ series.matrix[:, :2].T
+            points = each.position + ring @ series.steps[:, :2].T
             contour = Dataset()
             contour.ContourImageSequence = [_image(header)]
             contour.ContourGeometricType = "CLOSED_PLANAR"

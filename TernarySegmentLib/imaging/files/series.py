@@ -9,7 +9,10 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.files import reading
+from TernarySegmentLib.imaging.files.dicom_headers import scan
+from TernarySegmentLib.imaging.files.dicom_series import read_stack
+from TernarySegmentLib.imaging.files.itk import quiet
+from TernarySegmentLib.imaging.files.slice_geometry import stack, volumes
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,24 @@ def find_ct_series(
         The series, those of other sizes or orientations with the same UID apart; and a sentence for each CT slice that
         is damaged or cannot be read.
     """
-    slices, damaged = [], {}
-    with reading.quiet():
-        for count, file in enumerate(files, 1):
-            try:
-                slices += reading.headers([str(file)])
-            except InputError as error:
-                damaged[file] = str(error)
-            if count % 100 == 0:
-                looked_at(count)
-    groups = reading.group([s for s in slices if s.modality == "CT"])
-    return [CtSeries(group[0].series, tuple(sorted(Path(s.path) for s in group))) for group in groups], damaged
+    slices, captures, damaged = [], [], {}
+    for count, file in enumerate(files, 1):
+        try:
+            found = scan([file])
+        except InputError as error:
+            damaged[file] = str(error)
+        else:
+            slices += found.slices
+            captures += found.captures
+            for each in found.slices:
+                if each.fault and not each.localizer:
+                    damaged[file] = f"The CT slice “{file.name}” {each.fault}; copy or export the series again."
+        if count % 100 == 0:
+            looked_at(count)
+    return [
+        CtSeries(group[0].series, tuple(sorted(each.path for each in group)))
+        for group in volumes(slices or captures)
+    ], damaged  # fmt: skip
 
 
 def read_slices(files: Iterable[Path]) -> sitk.Image:
@@ -57,9 +67,10 @@ def read_slices(files: Iterable[Path]) -> sitk.Image:
     Raises:
         InputError: they are not one complete CT volume.
     """
-    paths = [str(file) for file in files]
-    with reading.quiet():
-        groups = reading.group(reading.headers(paths))
-        if not groups:
-            raise InputError(f"“{Path(paths[0]).parent}” holds no DICOM images; choose the folder of a CT series.")
-        return reading.read_series(groups[0])
+    paths = list(files)
+    found = scan(paths)
+    groups = volumes(found.slices or found.captures)
+    if not groups:
+        raise InputError(f"“{paths[0].parent}” holds no DICOM images; choose the folder of a CT series.")
+    with quiet():
+        return read_stack(stack(groups[0], groups[0][0].path.parent))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from TernarySegmentLib.errors import OutputError
+from TernarySegmentLib.errors import InputError, OutputError
+from TernarySegmentLib.imaging.files.atomic import atomic_path as atomic_path
+from TernarySegmentLib.imaging.files.atomic import incomplete
+from TernarySegmentLib.imaging.files.itk import itk_path, quiet
+from TernarySegmentLib.imaging.files.nifti import SHEAR, read_nifti
+from TernarySegmentLib.imaging.files.stored import check_stored, parse_stored, voxel_bytes
 from TernarySegmentLib.imaging.measure import mask_box
 
 SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
@@ -19,6 +21,11 @@ SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
 
 IMAGE_SUFFIXES = SUFFIXES[1:]
 """What the file name of any other image may end in."""
+
+PNG_END = b"IEND\xaeB`\x82"
+
+PLACE_MM = 0.02
+"""How far a voxel may lie from where it was, after a header kept its place in single precision."""
 
 COLOUR = (249 / 255, 180 / 255, 111 / 255)
 """Of the pancreas, red, green, blue; close to the one in 3D Slicer's general anatomy list."""
@@ -29,39 +36,6 @@ TERMINOLOGY = (
     "~Anatomic codes - DICOM master list~^^~^^"
 )
 """SNOMED CT: the organ pancreas, in the form 3D Slicer keeps with a segment."""
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that replaces it when the block ends well, and is gone when it does not.
-
-    The temporary name ends like the final one, in small letters, since writers go by the ending. Missing folders are
-    created.
-
-    Raises:
-        OutputError: the folder or file cannot be written, said in one sentence.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name.lower()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(f"“{path}” is a folder")
-        yield temporary
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # SimpleITK raises RuntimeError
-        raise OutputError(
-            f"“{path}” cannot be written ({_reason(error)}); choose another folder or free some space."
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error).strip().splitlines()[-1].split("): ", 1)[-1][:200] if str(error).strip() else "unknown reason"
 
 
 def check_suffix(path: str | Path, allowed: tuple[str, ...] = SUFFIXES) -> str:
@@ -78,18 +52,82 @@ def check_suffix(path: str | Path, allowed: tuple[str, ...] = SUFFIXES) -> str:
     return name.lower()
 
 
-def write_image(image: sitk.Image, path: str | Path) -> None:
-    """Write any image by its file name's ending, on its own grid, compressed where the format can.
+def check_grid(image: sitk.Image, path: str | Path) -> None:
+    """Refuse a format that cannot say where the image lies; call it before minutes are spent on the mask.
 
     Raises:
-        OutputError: another ending than those of :data:`IMAGE_SUFFIXES`, or the place cannot be written.
+        OutputError: NIfTI, as ITK writes it, for axes that are not at right angles.
     """
-    _write(image, path, check_suffix(path, IMAGE_SUFFIXES))
+    axes = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)
+    if (
+        Path(path).name.lower().endswith((".nii", ".nii.gz"))
+        and np.abs(axes.T @ axes - np.eye(len(axes))).max() > SHEAR
+    ):
+        raise OutputError(
+            f"“{Path(path).name}” cannot hold a sheared grid, as this scan has from a tilted gantry; "
+            "choose .seg.nrrd, .nrrd or .mha."
+        )
+
+
+def write_image(image: sitk.Image, path: str | Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> None:
+    """Write any image by its file name's ending, on its own grid, compressed where the format can, and read it back.
+
+    Raises:
+        OutputError: another ending than the allowed ones, a grid that the format cannot hold, or the
+            place cannot be written; what was there before is left.
+    """
+    _write(image, path, check_suffix(path, suffixes))
 
 
 def _write(image: sitk.Image, path: str | Path, name: str) -> None:
-    with atomic_path(path) as temporary:
-        sitk.WriteImage(image, str(temporary), name.endswith((".nrrd", ".mha", ".gz")))
+    check_grid(image, path)
+
+    def check(written: Path) -> None:
+        if not _equal(_read_back(written, name), image):
+            raise incomplete()
+
+    with atomic_path(path, check) as temporary, quiet():
+        sitk.WriteImage(image, itk_path(temporary), name.endswith((".nrrd", ".mha", ".gz", ".png")))
+
+
+def _read_back(path: Path, name: str) -> sitk.Image:
+    """The image in a file just written, its check sums included; OSError where it is not whole."""
+    try:
+        if name.endswith((".nii", ".nii.gz")):
+            return read_nifti(path)
+        check_whole(path)
+        return sitk.ReadImage(itk_path(path))
+    except InputError as error:
+        raise incomplete() from error
+
+
+def check_whole(path: Path) -> None:
+    """Raise OSError where a NRRD, MetaImage or PNG file just written ends early or fails its check sum."""
+    if path.suffix == ".png":
+        if not path.read_bytes().endswith(PNG_END):
+            raise incomplete()
+        return
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(itk_path(path))
+    try:
+        reader.ReadImageInformation()
+        check_stored(path, parse_stored(path, "meta" if path.suffix == ".mha" else "nrrd"), voxel_bytes(reader))
+    except (InputError, RuntimeError) as error:
+        raise incomplete() from error
+
+
+def _equal(one: sitk.Image, other: sitk.Image) -> bool:
+    """Equal voxels in the same place, to what single precision keeps of it."""
+    if one.GetSize() != other.GetSize() or one.GetPixelID() != other.GetPixelID():
+        return False
+    corners = list(np.ndindex(*(2,) * other.GetDimension()))
+    indices = [[int(far * (n - 1)) for far, n in zip(corner, other.GetSize(), strict=True)] for corner in corners]
+    places = np.array([[image.TransformIndexToPhysicalPoint(index) for index in indices] for image in (one, other)])
+    return bool(np.abs(places[0] - places[1]).max() < PLACE_MM) and np.array_equal(
+        sitk.GetArrayViewFromImage(one),
+        sitk.GetArrayViewFromImage(other),
+        equal_nan="float" in one.GetPixelIDTypeAsString(),
+    )
 
 
 def write_mask(mask: sitk.Image, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from TernarySegmentLib.errors import InputError, OutputError
-from TernarySegmentLib.imaging.files.writing import atomic_path, check_suffix
+from TernarySegmentLib.imaging.files.atomic import write_bytes
+from TernarySegmentLib.imaging.files.writing import check_suffix
 
 PAGE_SUFFIXES = (".pdf", ".png")
 """What a page's file name may end in."""
@@ -96,16 +98,15 @@ def write_page(items: list[Item], path: str | Path, title: str) -> None:
         OutputError: another ending, Pillow is missing for a PNG, or the place cannot be written.
     """
     if check_suffix(path, PAGE_SUFFIXES).endswith(".pdf"):
-        content = pdf(items, title)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
+        write_bytes(path, pdf(items, title))
         return
     try:
         import PIL  # noqa: F401
     except ImportError as error:
         raise OutputError("A report as PNG needs the package Pillow; save it as .pdf instead.") from error
-    with atomic_path(path) as temporary:
-        _drawn(items).save(str(temporary), dpi=(DPI, DPI))
+    content = BytesIO()
+    _drawn(items).save(content, "PNG", dpi=(DPI, DPI))
+    write_bytes(path, content.getvalue())
 
 
 # --- PDF (ISO 32000-1) ------------------------------------------------------------------------------------------------

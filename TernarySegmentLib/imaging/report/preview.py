@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from TernarySegmentLib.imaging.files.writing import COLOUR, atomic_path, check_suffix
+from TernarySegmentLib.imaging.files.atomic import write_bytes
+from TernarySegmentLib.imaging.files.writing import COLOUR, check_suffix
 from TernarySegmentLib.imaging.grids import OUTSIDE_HU, bounds, positions, voxel_steps
 from TernarySegmentLib.imaging.measure import mask_box
 
@@ -104,8 +105,7 @@ def write_png(picture: np.ndarray, path: str | Path) -> None:
     Raises:
         OutputError: the place cannot be written.
     """
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_png(picture))
+    write_bytes(path, _png(picture))
 
 
 def draw_preview(ct: sitk.Image, mask: sitk.Image, layers: Sequence[Layer] = ()) -> np.ndarray:

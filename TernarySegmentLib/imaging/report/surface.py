@@ -9,7 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import OutputError
-from TernarySegmentLib.imaging.files.writing import atomic_path, check_suffix
+from TernarySegmentLib.imaging.files.atomic import write_bytes
+from TernarySegmentLib.imaging.files.writing import check_suffix
 from TernarySegmentLib.imaging.grids import positions, voxel_steps
 from TernarySegmentLib.imaging.measure import mask_box
 
@@ -67,8 +68,7 @@ def write_surface(surface: Surface, path: str | Path) -> None:
     """
     name = check_suffix(path, SURFACE_SUFFIXES)
     content = _stl(surface) if name.endswith(".stl") else _obj(surface)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, content)
 
 
 def smooth_field(mask: sitk.Image, smoothing_mm: float = 1.0) -> sitk.Image:

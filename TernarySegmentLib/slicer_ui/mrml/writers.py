@@ -15,8 +15,9 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from TernarySegmentLib.errors import InputError, OutputError
+from TernarySegmentLib.imaging.files.atomic import atomic_path
 from TernarySegmentLib.imaging.files.dicom_seg import Source, check_dicom_series, write_dicom_seg
-from TernarySegmentLib.imaging.files.writing import atomic_path, check_suffix, write_mask
+from TernarySegmentLib.imaging.files.writing import check_suffix, check_whole, write_mask
 from TernarySegmentLib.imaging.orientation import flip_note
 from TernarySegmentLib.imaging.report.one_page_report import Facts, check_report, write_report
 from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES, Surface, write_surface
@@ -56,7 +57,7 @@ def save_segmentation(node: Any, path: str | Path, volume: Any = None) -> None:
         write_mask(segment_mask(node, _scan_of(node, volume)), path, provenance=provenance_of(node))
         return
     pancreas_in(node)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, check_whole) as temporary:
         storage = slicer.vtkMRMLSegmentationStorageNode()
         storage.SetFileName(str(temporary))
         if not storage.WriteData(node):

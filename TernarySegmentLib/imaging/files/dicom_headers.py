@@ -1,0 +1,338 @@
+"""What the files of a DICOM folder are, by their SOP class, and what is wrong with those that are CT slices.
+
+Read with pydicom, pixels excepted; of these only the length is checked. Used by the reader and by the writer of DICOM
+segmentations, so that both see the same slices.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import stat
+import struct
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from TernarySegmentLib.errors import InputError
+
+log = logging.getLogger(__name__)
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+"""SOP class of CT images with one frame for each file (DICOM PS3.4 B.5)."""
+
+MULTI_FRAME_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")
+"""SOP classes of enhanced CT images: all slices in one file."""
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+"""SOP classes; converters write CTs as secondary captures, scanners dose sheets."""
+
+_TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
+    "Modality", "ImageType", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
+    "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What one CT slice's header says; positions and directions in LPS, mm.
+
+    Attributes:
+        path: of the file.
+        series: SeriesInstanceUID.
+        instance: SOPInstanceUID.
+        subject: patient, study and frame of reference; one series has one of each.
+        position: of the first voxel's centre.
+        orientation: unit vectors along a row and down a column.
+        spacing: between columns and between rows, mm.
+        size: columns and rows.
+        rescale: slope and intercept, None where the header has neither.
+        bits: stored bits, and 1 where they are signed.
+        localizer: the slice is a scout.
+        fault: what is wrong with it, continuing "The CT slice “x” …"; empty when nothing is.
+    """
+
+    path: Path
+    series: str
+    instance: str
+    subject: tuple[str, str, str]
+    position: tuple[float, ...] = ()
+    orientation: tuple[float, ...] = ()
+    spacing: tuple[float, ...] = ()
+    size: tuple[int, int] = (0, 0)
+    rescale: tuple[float, float] | None = None
+    bits: tuple[int, int] = (16, 1)
+    localizer: bool = False
+    fault: str = ""
+
+
+@dataclass
+class Folder:
+    """What was found among some files.
+
+    Attributes:
+        slices: CT slices, sound or not.
+        modalities: of the other DICOM objects.
+        multi_frame: names of enhanced CT files.
+        captures: CT slices stored as secondary captures, as some converters do; to be taken where nothing else is.
+        foreign: files that are no DICOM.
+    """
+
+    slices: list[Slice] = field(default_factory=list)
+    modalities: set[str] = field(default_factory=set)
+    multi_frame: list[Path] = field(default_factory=list)
+    captures: list[Slice] = field(default_factory=list)
+    foreign: list[Path] = field(default_factory=list)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Every regular file in a folder and its subfolders, links followed, sorted by path.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"The folder “{error.filename}” cannot be read ({error.strerror}); ask for the right to read it."
+        ) from error
+
+    found, seen = [], set()
+    for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        here = os.stat(where)
+        if (here.st_dev, here.st_ino) in seen:  # a link to a folder further up
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        found += [Path(where, name) for name in names if not name.startswith("._") and name != ".DS_Store"]
+    return sorted(path for path in found if _is_regular(path))
+
+
+def _is_regular(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # a link that leads nowhere
+        return False
+
+
+def scan(files: Iterable[Path]) -> Folder:
+    """Sort files by what they are.
+
+    Raises:
+        InputError: a file cannot be read, or is a DICOM file too damaged to say what it is.
+    """
+    found = Folder()
+    with _quiet():
+        for path in files:
+            try:
+                with open(path, "rb") as file:
+                    _sort(path, file, found)
+            except OSError as error:
+                raise InputError(
+                    f"“{path.name}” cannot be read ({error.strerror}); ask for the right to read it."
+                ) from error
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pydicom from warning of odd values: those that matter are checked here, by their meaning."""
+    import pydicom
+
+    log = logging.getLogger("pydicom")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _sort(path: Path, file: BinaryIO, found: Folder) -> None:
+    import pydicom
+
+    start = file.read(132)
+    tagged = start[128:] == b"DICM"
+    # without the preamble of files: a data set that begins with a length or the character set, as very old ones do
+    bare = start[:2] == b"\x08\x00" and start[2:4] in (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
+    if not (tagged or bare):
+        found.foreign.append(path)
+        return
+    file.seek(0)
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=bare)
+        kind = _text(header, "SOPClassUID") or str(header.file_meta.get("MediaStorageSOPClassUID", ""))
+        modality = _text(header, "Modality")
+    except Exception as error:  # damaged bytes make pydicom raise nearly anything
+        raise _damaged(path) from error
+    if kind in MULTI_FRAME_CT:
+        found.multi_frame.append(path)
+    elif kind == CT_IMAGE or (not kind and modality == "CT"):
+        found.slices.append(_slice(path, file, header))
+    elif kind == SECONDARY_CAPTURE and modality == "CT" and "ImagePositionPatient" in header:
+        found.captures.append(_slice(path, file, header))
+    elif kind:
+        found.modalities.add(modality or "unknown")
+    elif not bare:
+        raise _damaged(path)
+    else:
+        found.foreign.append(path)
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(
+        f"The CT slice or DICOM file “{path.name}” is cut off or damaged; copy or export the series again."
+    )
+
+
+# --- one slice --------------------------------------------------------------------------------------------------------
+
+
+def _text(header: Any, name: str) -> str:
+    value = header.get(name, "")
+    return "" if value is None else str(value).strip(" \0")
+
+
+def _numbers(header: Any, name: str, count: int) -> tuple[float, ...]:
+    """So many finite numbers of an attribute.
+
+    Raises:
+        ValueError: what is wrong with it, continuing "The CT slice “x” has …".
+    """
+    try:
+        value = header.get(name)
+        values = [] if value is None or value == "" else value if isinstance(value, Sequence) else [value]
+        if isinstance(values, str | bytes):
+            values = [values]
+        numbers = tuple(float(v) for v in values)
+    except Exception as error:  # text where numbers belong; pydicom converts when asked
+        raise ValueError(f"a {name} that is no number") from error
+    if len(numbers) != count:
+        raise ValueError(f"no {name}" if not numbers else f"{len(numbers)} numbers as its {name} instead of {count}")
+    if not all(math.isfinite(v) for v in numbers):
+        raise ValueError(f"a {name} that is not finite")
+    return numbers
+
+
+def _slice(path: Path, file: BinaryIO, header: Any) -> Slice:
+    series, instance = _text(header, "SeriesInstanceUID"), _text(header, "SOPInstanceUID")
+    subject = (_text(header, "PatientID"), _text(header, "StudyInstanceUID"), _text(header, "FrameOfReferenceUID"))
+    localizer = "LOCALIZER" in _text(header, "ImageType").upper()
+    if not series:
+        raise _damaged(path)
+    try:
+        geometry = _checked(header)
+        fault = _pixel_fault(file, header, geometry["size"])
+    except ValueError as error:
+        return Slice(path, series, instance or str(path), subject, localizer=localizer, fault=f"has {error}")
+    return Slice(
+        path, series, instance or str(path), subject, localizer=localizer, fault=fault,
+        **geometry,
+    )  # fmt: skip
+
+
+def _checked(header: Any) -> dict[str, Any]:
+    """Geometry and rescaling of a slice; ValueError as :func:`_numbers`."""
+    rows, columns = (int(_numbers(header, name, 1)[0]) for name in ("Rows", "Columns"))
+    if min(rows, columns) < 1:
+        raise ValueError(f"{columns}×{rows} pixels")
+    samples = int(_numbers(header, "SamplesPerPixel", 1)[0]) if "SamplesPerPixel" in header else 1
+    if samples != 1 or "PALETTE" in _text(header, "PhotometricInterpretation"):
+        raise ValueError("colours; a CT has one value for each pixel, in HU")
+    if "NumberOfFrames" in header and _numbers(header, "NumberOfFrames", 1)[0] > 1:
+        raise ValueError("several frames; export it as single slices or as NIfTI")
+    row_step, column_step = _numbers(header, "PixelSpacing", 2)  # rows come first in DICOM
+    if min(row_step, column_step) <= 0:
+        raise ValueError(f"a PixelSpacing of {row_step:g}×{column_step:g} mm")
+    position = _numbers(header, "ImagePositionPatient", 3)
+    orientation = _numbers(header, "ImageOrientationPatient", 6)
+    along, down = orientation[:3], orientation[3:]
+    across = sum(a * b for a, b in zip(along, down, strict=True))
+    if any(abs(math.hypot(*v) - 1) > 0.01 for v in (along, down)) or abs(across) > 0.01:
+        raise ValueError("an ImageOrientationPatient that is no pair of perpendicular directions")
+    bits = int(_numbers(header, "BitsStored", 1)[0]), int(_numbers(header, "PixelRepresentation", 1)[0])
+    if not 1 <= bits[0] <= int(_numbers(header, "BitsAllocated", 1)[0]):
+        raise ValueError(f"{bits[0]} bits stored in fewer bits allocated")
+    return {
+        "position": position,
+        "orientation": orientation,
+        "spacing": (column_step, row_step),
+        "size": (columns, rows),
+        "rescale": _rescale(header),
+        "bits": bits,
+    }
+
+
+def _rescale(header: Any) -> tuple[float, float] | None:
+    if "ModalityLUTSequence" in header:
+        raise ValueError("its HU in a table (Modality LUT), which is not read here; convert it to NIfTI")
+    if "RescaleSlope" not in header and "RescaleIntercept" not in header:
+        return None
+    slope, intercept = _numbers(header, "RescaleSlope", 1)[0], _numbers(header, "RescaleIntercept", 1)[0]
+    if slope == 0:
+        raise ValueError("a RescaleSlope of 0")
+    return slope, intercept
+
+
+# --- pixels, without decoding them ------------------------------------------------------------------------------------
+
+_ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_UNDEFINED = 0xFFFFFFFF
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_JPEG = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(5\d|[6-9]\d|20\d)")
+"""Transfer syntaxes of the JPEG family, whose streams all end in FF D9."""
+
+
+def _pixel_fault(file: BinaryIO, header: Any, size: tuple[int, int]) -> str:
+    """What is wrong with the pixels, "" when nothing is; the file stands where they begin."""
+    syntax = str(header.file_meta.get("TransferSyntaxUID", "")) if hasattr(header, "file_meta") else ""
+    if syntax == _DEFLATED:
+        return ""  # GDCM refuses a compressed data set that ends early
+    begin = file.read(12)
+    big = syntax == _BIG_ENDIAN
+    if begin[:4] != (b"\x7f\xe0\x00\x10" if big else b"\xe0\x7f\x10\x00"):
+        return "is cut off: it has no pixels"
+    explicit = begin[4:6] in (b"OW", b"OB")
+    length = struct.unpack((">" if big else "<") + "I", begin[8:12] if explicit else begin[4:8])[0]
+    start = file.tell() - (0 if explicit else 4)
+    there = os.fstat(file.fileno()).st_size - start
+    if length == _UNDEFINED:
+        return _fragment_fault(file, bool(_JPEG.fullmatch(syntax)))
+    needed = math.prod(size) * int(_numbers(header, "BitsAllocated", 1)[0]) // 8
+    if length > there or needed > length:
+        return f"is cut off or damaged ({min(length, there)} of {needed} bytes of pixels)"
+    if length - needed > 1:  # an even length asks for one byte more at most
+        return f"is damaged ({length} bytes of pixels instead of {needed})"
+    return ""
+
+
+def _fragment_fault(file: BinaryIO, jpeg: bool) -> str:
+    """What is wrong with encapsulated pixels (PS3.5 A.4): an offset table, fragments and an end, each whole."""
+    size, tail, fragments = os.fstat(file.fileno()).st_size, b"", -1
+    while True:
+        head = file.read(8)
+        tag, length = head[:4], int.from_bytes(head[4:], "little")
+        if tag == _END and len(head) == 8:
+            break
+        if tag != _ITEM or file.tell() + length > size:
+            return "is cut off or damaged (its compressed pixels have no end)"
+        fragments += 1
+        if fragments and length:
+            file.seek(max(length - 4, 0), os.SEEK_CUR)
+            tail = file.read(min(length, 4))
+        else:
+            file.seek(length, os.SEEK_CUR)
+    if fragments < 1 or (jpeg and b"\xff\xd9" not in tail):
+        return "is cut off or damaged (its compressed pixels have no end)"
+    return ""

@@ -1,0 +1,213 @@
+"""Check that the voxels of a NRRD or MetaImage file are all there, before ITK reads them.
+
+ITK reads a MetaImage whose compressed voxels are damaged as if they were sound, and some damaged NRRD files too. Both
+formats begin with lines of text that say where the voxels lie and how they are packed.
+
+Source: https://teem.sourceforge.net/nrrd/format.html, https://itk.org/Wiki/ITK/MetaIO/Documentation.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from TernarySegmentLib.errors import InputError
+
+LONGEST_HEADER = 1 << 20
+"""Bytes; Slicer's segmentations with hundreds of segments stay below 0.2 MB."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a header puts its voxels.
+
+    Attributes:
+        packing: ``raw``, ``gzip``, ``zlib``, or another that ITK checks itself.
+        files: that hold them, relative names taken from the header's folder; one, or one for each slice.
+        offset: byte at which they begin in each file; None when the header does not tell so simply.
+        attached: header and voxels share one file.
+    """
+
+    packing: str
+    files: tuple[Path, ...]
+    offset: int | None
+    attached: bool
+
+
+def parse_stored(path: Path, kind: str) -> Stored:
+    """Where the header of a file says that its voxels lie.
+
+    Args:
+        path: of the header.
+        kind: ``nrrd`` or ``meta``.
+
+    Raises:
+        InputError: the header does not say so, or a data file is missing.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        start = file.read(LONGEST_HEADER)
+    stored = _nrrd(path, start) if kind == "nrrd" else _meta(path, start)
+    for file_path in stored.files:
+        if not file_path.is_file():
+            raise InputError(f"“{path.name}” keeps its voxels in “{file_path.name}”, which is missing; copy it too.")
+    return stored
+
+
+def check_stored(path: Path, stored: Stored, voxel_bytes: int) -> None:
+    """Refuse voxels that are not all there, or are damaged as far as a check sum can say.
+
+    Args:
+        path: of the header.
+        stored: what it says.
+        voxel_bytes: how many bytes the voxels take unpacked.
+
+    Raises:
+        InputError: cut off or damaged.
+        OSError: a file cannot be read.
+    """
+    if stored.packing == "raw":
+        _check_length(path, stored, voxel_bytes)
+    elif stored.packing in ("gzip", "zlib") and stored.offset is not None:
+        _check_packed(path, stored, voxel_bytes)
+
+
+def voxel_bytes(image: sitk.Image | sitk.ImageFileReader) -> int:
+    """How many bytes the voxels of an image, or of a file whose header was read, take unpacked."""
+    components = (
+        image.GetNumberOfComponentsPerPixel() if isinstance(image, sitk.Image) else image.GetNumberOfComponents()
+    )
+    return math.prod(image.GetSize()) * components * sitk.Image([1, 1], image.GetPixelID()).GetSizeOfPixelComponent()
+
+
+def data_files(path: Path) -> tuple[Path, ...]:
+    """The files beside a NRRD or MetaImage header that hold its voxels; none where they share one file."""
+    with open(path, "rb") as file:
+        start = file.read(LONGEST_HEADER)
+    try:
+        if start.startswith(b"NRRD"):
+            return _nrrd(path, start).files
+        return _meta(path, start).files if b"ElementDataFile" in start else ()
+    except InputError:
+        return ()
+
+
+def _check_length(path: Path, stored: Stored, voxel_bytes: int) -> None:
+    found = sum(file.stat().st_size - (stored.offset or 0) for file in stored.files)
+    if found < voxel_bytes:
+        raise InputError(
+            f"“{path.name}” is cut off ({max(found, 0)} of {voxel_bytes} bytes of voxels); copy or export it again."
+        )
+
+
+def _check_packed(path: Path, stored: Stored, voxel_bytes: int) -> None:
+    try:
+        found = sum(_unpacked(file, stored.packing, stored.offset or 0, voxel_bytes) for file in stored.files)
+    except (EOFError, OSError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise InputError(
+            f"“{path.name}” is cut off or damaged (its compressed voxels fail their check sum); "
+            "copy or export it again."
+        ) from error
+    if found != voxel_bytes:
+        raise InputError(
+            f"“{path.name}” is cut off or damaged ({found} bytes of voxels instead of {voxel_bytes}); "
+            "copy or export it again."
+        )
+
+
+def _unpacked(file: Path, packing: str, offset: int, most: int) -> int:
+    """Bytes that a file holds once unpacked; raises where the stream is damaged or ends early."""
+    found = 0
+    with open(file, "rb") as packed:
+        packed.seek(offset)
+        if packing == "gzip":
+            with gzip.GzipFile(fileobj=packed) as stream:
+                while (chunk := stream.read(1 << 22)) and found <= most:
+                    found += len(chunk)
+            return found
+        unpack = zlib.decompressobj()
+        while not unpack.eof and found <= most:
+            data = unpack.unconsumed_tail or packed.read(1 << 20)
+            if not data:
+                raise EOFError
+            found += len(unpack.decompress(data, 1 << 22))
+    return found
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").strip()
+
+
+def _nrrd(path: Path, start: bytes) -> Stored:
+    head, _, body = start.partition(b"\n\n")
+    other, _, other_body = start.partition(b"\r\n\r\n")
+    if len(other) < len(head):
+        head, body = other, other_body
+    fields: dict[str, str] = {}
+    lines = [_text(line) for line in head.splitlines()]
+    for number, line in enumerate(lines):
+        if ":=" in line or line.startswith("#") or ": " not in line + " ":
+            continue
+        key, _, value = line.partition(":")
+        fields[key.lower().replace(" ", "")] = value.strip()
+        if key.lower().replace(" ", "") == "datafile" and value.strip().upper().startswith("LIST"):
+            return _detached(path, fields, [name for name in lines[number + 1 :] if name])
+    if "datafile" in fields:
+        return _detached(path, fields, [fields["datafile"]])
+    return Stored(_nrrd_packing(path, fields), (path,), _skipped(fields, len(start) - len(body)), True)
+
+
+def _detached(path: Path, fields: dict[str, str], names: list[str]) -> Stored:
+    if "%" in names[0]:  # a pattern with numbers; teem refuses it when a file is missing or short
+        return Stored("pattern", (), None, False)
+    files = tuple(path.parent / name for name in names)
+    return Stored(_nrrd_packing(path, fields), files, _skipped(fields, 0), False)
+
+
+def _skipped(fields: dict[str, str], offset: int) -> int | None:
+    """Where the voxels begin; None when lines or a negative number of bytes are to be skipped."""
+    lines, skip = fields.get("lineskip", "0"), fields.get("byteskip", "0")
+    return offset + int(skip) if lines == "0" and skip.isdecimal() else None
+
+
+def _nrrd_packing(path: Path, fields: dict[str, str]) -> str:
+    encoding = fields.get("encoding", "raw").lower()
+    packing = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}.get(encoding)
+    if packing is None and encoding not in ("txt", "text", "ascii", "hex", "bzip2", "bz2"):
+        raise InputError(f"“{path.name}” is packed in an unknown way ({encoding[:20]}); save it again.")
+    return packing or encoding
+
+
+def _meta(path: Path, start: bytes) -> Stored:
+    fields: dict[str, str] = {}
+    offset = 0
+    for line in start.splitlines(keepends=True):
+        offset += len(line)
+        key, equals, value = _text(line).partition("=")
+        if equals:
+            fields[key.strip().lower()] = value.strip()
+        if key.strip().lower() == "elementdatafile":
+            break
+    else:
+        raise InputError(f"“{path.name}” names no voxels (ElementDataFile); it may be cut off, copy it again.")
+    packing = "zlib" if fields.get("compresseddata", "").lower().startswith(("t", "1", "y")) else "raw"
+    name = fields["elementdatafile"]
+    if name.upper() == "LOCAL":
+        return Stored(packing, (path,), _meta_offset(fields, offset), True)
+    if name.upper().startswith("LIST") or "%" in name:
+        names = [_text(line) for line in start[offset:].splitlines()] if "%" not in name else []
+        return Stored(packing, tuple(path.parent / n for n in names if n), _meta_offset(fields, 0), False)
+    return Stored(packing, (path.parent / name,), _meta_offset(fields, 0), False)
+
+
+def _meta_offset(fields: dict[str, str], offset: int) -> int | None:
+    """HeaderSize -1 means that the voxels are the file's last bytes."""
+    size = fields.get("headersize", "0")
+    return offset + int(size) if size.isdecimal() else None
