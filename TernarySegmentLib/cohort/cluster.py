@@ -53,7 +53,8 @@ def plan(scans: int, cores: int, memory: int, workers: int = 0, threads: int = 0
         scans: of the batch.
         cores: of this computer.
         memory: bytes that may be used.
-        workers, threads: as asked for; 0 chooses.
+        workers: as asked for; 0 chooses.
+        threads: of each worker, alike.
 
     Examples:
         >>> plan(200, cores=16, memory=64 << 30)

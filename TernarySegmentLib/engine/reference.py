@@ -138,7 +138,8 @@ def dot_products(
     """Dot products of queries with many vectors, popcount(n) - 2·popcount(n & (sₐ ^ s_w)).
 
     Args:
-        nonzero, negative: planes of the queries, uint32 (queries, words).
+        nonzero: plane of the queries, uint32 (queries, words).
+        negative: their other plane, alike.
         vectors: of the same length.
         out: int32 (queries, blocks·32); columns of the range ``blocks`` are written.
         blocks: range of the vectors' blocks.

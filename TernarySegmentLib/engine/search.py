@@ -20,7 +20,8 @@ def dot_products(
     """Dot products of ternary queries with ternary vectors.
 
     Args:
-        nonzero, negative: planes of the queries, uint32 (queries, words), see :func:`bitplanes.pack`.
+        nonzero: plane of the queries, uint32 (queries, words), see :func:`bitplanes.pack`.
+        negative: their other plane, alike.
         vectors: of the same length.
         backend: see :func:`network.load_kernels`; the result does not depend on it.
         threads: 0 means all cores.
