@@ -178,7 +178,7 @@ def edited(manifest: dict[str, Any], stage: str, layer: str, **fields: Any) -> d
         pytest.param(lambda m: changed(m, ("stages", "fine2", "spacing"), 2.0), "different grids", id="grids"),
         pytest.param(lambda m: changed(m, ("stages", "fine", "window"), [275, -125]), "window", id="window turned"),
         pytest.param(lambda m: changed(m, ("stages", "coarse"), ...), "not coarse and fine", id="no coarse stage"),
-        pytest.param(lambda m: changed(m, ("stages", "fine3"), ...), "arrays of no layer", id="arrays left over"),
+        pytest.param(lambda m: changed(m, ("stages", "fine2"), ...), "arrays of no layer", id="arrays left over"),
         pytest.param(lambda m: {**m, "calibration": {"temperature": 0}}, "its temperature", id="no temperature"),
     ],
 )  # fmt: skip
