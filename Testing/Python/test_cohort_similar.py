@@ -199,8 +199,8 @@ def test_an_index_of_another_model_is_refused_by_both_commands(archive, tmp_path
 
 def test_what_was_described_before_an_interruption_is_kept(archive, tmp_path, monkeypatch):
     path, model = tmp_path / "index.npz", load_model()
-    seen = iter(scans(100))
-    monkeypatch.setattr(indexing, "_described", lambda *_: replace(next(seen)[1], means=np.zeros(384, np.float32)))
+    seen, means = iter(scans(100)), np.zeros(code_channels(model), np.float32)
+    monkeypatch.setattr(indexing, "_described", lambda *_: replace(next(seen)[1], means=means))
     steps = grow_index(Index.empty(model.sha256, code_channels(model)), find_scans(archive), path, Options())
     next(steps), next(steps)
     steps.close()
