@@ -149,7 +149,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY):
         return TOO_LITTLE_MEMORY
     if isinstance(error, ImportError) and error.name and _is_absent(error):
-        return f"{error.name} is not installed; run: pip install {error.name}."
+        return f"{error.name} is not installed; run: pip install {error.name}"
     if isinstance(error, OSError) and error.strerror:
         where = f"“{error.filename}”: " if error.filename else ""
         return f"{where}{error.strerror}; check the path, the disk and your rights."

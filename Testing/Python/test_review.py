@@ -74,7 +74,7 @@ def test_the_confidence_map_lies_on_the_input_grid_and_is_zero_only_outside_the_
         phantom.ct.TransformContinuousIndexToPhysicalPoint([float(v) for v in corner[::-1]])
         for corner in (points.min(0), points.max(0))
     )
-    slack = 20.0  # the working grid's sides are multiples of the network's stride
+    slack = 16 * 1.5  # the working grid ends on the lattice of the network's strides, of sixteen voxels
     assert np.all(np.array(lower) >= np.array(result.region[0]) - slack)
     assert np.all(np.array(upper) <= np.array(result.region[1]) + slack)
     assert searched[points.min(0)[0] : points.max(0)[0] + 1].any((1, 2)).all()
