@@ -52,7 +52,8 @@ def test_a_scene_keeps_the_choice(host, ready, own, tmp_path):
     slicer.util.loadScene(str(tmp_path / "scene.mrml"))
     widget.panel.open()
     assert widget.ui.modelPathEdit.currentPath == str(own[0])
-    host.log.clear()  # VTK complains of the voxels, which a .mrml alone does not bring
+    host.clear()  # VTK complains, at each drawing, of the voxels, which a .mrml alone does not bring
+    host.log.clear()
 
 
 def test_a_model_file_that_was_written_anew_is_read_anew(own):
