@@ -20,7 +20,7 @@ from TernarySegmentLib.slicer_ui.mrml.overlay import put_confidence
 from TernarySegmentLib.slicer_ui.mrml.results import results_of, show_only
 from TernarySegmentLib.slicer_ui.mrml.roi import make_region
 from TernarySegmentLib.slicer_ui.mrml.segmentation import edited, volume_of
-from TernarySegmentLib.slicer_ui.mrml.views import show_volume, shown_volumes
+from TernarySegmentLib.slicer_ui.mrml.views import all_show, show_volume
 from TernarySegmentLib.slicer_ui.sections.correct import CorrectSection, hu_range
 from TernarySegmentLib.slicer_ui.sections.export import ExportSection
 from TernarySegmentLib.slicer_ui.sections.input import Inspection, Run
@@ -157,6 +157,7 @@ class Panel(VTKObservationMixin):
         self.run.revert = None
         self.review.scene_closing()
         self.choice.forget()
+        self.result.forget()
         self._let_go()
         self._forget_study()
 
@@ -216,7 +217,7 @@ class Panel(VTKObservationMixin):
             self._choose_result(result)
         if volume is not None:
             show_only(result)
-            if shown_volumes() != [volume]:
+            if not all_show(volume):
                 show_volume(volume)
 
     def _forget_study(self) -> None:

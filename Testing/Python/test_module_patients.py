@@ -247,3 +247,29 @@ def test_confidence_map_is_not_offered_as_a_ct(host, widget, load):
     assert widget.panel.parameters.volume.GetName() == ANNA
     assert widget.ui.differsLabel.visible
     assert not widget.ui.useShownButton.visible
+
+
+def test_choosing_fills_a_view_that_shows_nothing(host, widget, load):
+    load(ANNA)
+    bert = load(BERT)
+    composite = slicer.app.layoutManager().sliceWidget("Green").mrmlSliceCompositeNode()
+    widget.ui.volumeSelector.setCurrentNode(slicer.util.getNode(ANNA))
+    slicer.util.setSliceViewerLayers(background=bert)
+    composite.SetBackgroundVolumeID(None)
+    widget.ui.volumeSelector.setCurrentNode(bert)
+    assert composite.GetBackgroundVolumeID() == bert.GetID()
+
+
+def test_fill_that_made_room_for_the_confidence_comes_back_to_its_own_patient_only(host, widget, load):
+    load(ANNA)
+    anna = segment(host, widget).GetDisplayNode()
+    assert host.process_events(until=lambda: widget.ui.confidenceBox.enabled, timeout=30)
+    host.click(widget.ui.confidenceBox)
+    assert not anna.GetVisibility2DFill()
+    load(BERT)
+    bert = segment(host, widget).GetDisplayNode()
+    bert.SetVisibility2DFill(False)
+    assert host.process_events(until=lambda: widget.ui.confidenceBox.enabled, timeout=30)
+    host.click(widget.ui.confidenceBox)
+    assert anna.GetVisibility2DFill()
+    assert not bert.GetVisibility2DFill()

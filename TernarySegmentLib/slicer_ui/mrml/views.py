@@ -25,12 +25,21 @@ def visible_slices() -> list[Any]:
 def shown_volumes() -> list[Any]:
     """The volumes in the background of the visible slice views, each once."""
     found: list[Any] = []
-    for slice_node in visible_slices():
-        composite = slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(slice_node)
-        shown = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "") if composite is not None else None
+    for shown in _backgrounds():
         if shown is not None and shown not in found:
             found.append(shown)
     return found
+
+
+def all_show(volume: Any) -> bool:
+    """True when every visible slice view has the volume in its background."""
+    return all(shown is volume for shown in _backgrounds())
+
+
+def _backgrounds() -> list[Any]:
+    composites = map(slicer.vtkMRMLSliceLogic.GetSliceCompositeNode, visible_slices())
+    ids = [composite.GetBackgroundVolumeID() if composite is not None else None for composite in composites]
+    return [slicer.mrmlScene.GetNodeByID(each or "") for each in ids]
 
 
 def show_volume(volume: Any) -> None:

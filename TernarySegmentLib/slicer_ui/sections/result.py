@@ -37,7 +37,8 @@ class ResultSection(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._ui = ui
         self._node: Any = None
-        self._reading = self._made_room = False
+        self._reading = False
+        self._unfilled: set[str] = set()
         for button, action in (
             (ui.jumpButton, self.jump),
             (ui.copyButton, self.copy),
@@ -91,15 +92,19 @@ class ResultSection(VTKObservationMixin):
 
     def make_room(self, needed: bool) -> None:
         """Draw the border alone while the confidence's colours are shown: the fill's would mix with them."""
-        display = display_of(self._node)
-        if display is None:
+        if needed:
+            display = display_of(self._node)
+            if display is not None and is_filled(display):
+                self._unfilled.add(self._node.GetID())
+                draw(display, False, True)
             return
-        if needed and is_filled(display):
-            self._made_room = True
-            draw(display, False, True)
-        elif not needed and self._made_room:
-            self._made_room = False
-            draw(display, True, is_outlined(display))
+        for node in filter(None, map(slicer.mrmlScene.GetNodeByID, self._unfilled)):
+            draw(node.GetDisplayNode(), True, is_outlined(node.GetDisplayNode()))
+        self._unfilled.clear()
+
+    def forget(self) -> None:
+        """The scene is closing; its IDs will be given again."""
+        self._unfilled.clear()
 
     def jump(self) -> None:
         """Centre the slice views on the pancreas."""

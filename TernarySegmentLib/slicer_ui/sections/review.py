@@ -181,4 +181,4 @@ class ReviewSection:
         for button in (ui.nextButton, ui.previousButton, ui.checkButton):
             button.enabled = bool(entries)
         at_checked = self._at is not None and entries[self._at].checked
-        ui.checkButton.text = _("Not checked after all (C)") if at_checked else _("Mark as checked (C)")
+        ui.checkButton.text = _("Mark as unchecked (C)") if at_checked else _("Mark as checked (C)")
