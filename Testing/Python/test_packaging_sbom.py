@@ -28,10 +28,10 @@ def bill(*extras: str) -> dict:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def test_without_extras_there_are_three_packages_and_the_models():
+def test_without_extras_there_are_four_packages_and_the_models():
     found = {each["name"]: each for each in bill()["components"]}
     packages = {name for name, each in found.items() if each["type"] == "library"}
-    assert packages - {"colorama"} == {"numpy", "simpleitk", "tqdm"}  # colorama on Windows
+    assert packages - {"colorama"} == {"numpy", "pydicom", "simpleitk", "tqdm"}  # colorama on Windows
     assert found["numpy"]["version"] == version("numpy")
     path = ROOT / "Resources" / "Models" / "pancreas.npz"
     assert found["pancreas.npz"]["hashes"][0]["content"] == hashlib.sha256(path.read_bytes()).hexdigest()
