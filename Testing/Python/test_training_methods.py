@@ -133,8 +133,8 @@ def test_training_can_start_exactly_where_a_model_file_stands(tmp_path):
     trainer = Trainer(tmp_path / "first", TINY, CASES, [])
     list(trainer.run(compiled=False))
     network = trainer.averaged()
-    model = modelfile.Model({"fine": export_stage(network, 2.0)}, LABELS, PANCREAS, {})
-    modelfile.save(model, tmp_path / "model.npz")
+    stage = export_stage(network, 2.0)
+    modelfile.save(modelfile.Model({"coarse": stage, "fine": stage}, LABELS, PANCREAS, {}), tmp_path / "model.npz")
     again = Trainer(tmp_path / "second", TINY.changed(start=str(tmp_path / "model.npz")), CASES, [])
     levels = np.random.default_rng(5).integers(-127, 128, (16, 24, 32)).astype(np.int8)
     # the step of the head's integers is the only thing both must share for equal margins
