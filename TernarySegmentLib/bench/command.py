@@ -18,7 +18,7 @@ from TernarySegmentLib.errors import TernarySegmentError
 
 RESULTS = "performance.json"
 MARK = "result: "
-"""Begins the line on which a child process tells its result."""
+"""Begins the line on which a child process reports its result."""
 SLICES = (110, 221, 450, 900)
 
 

@@ -44,7 +44,7 @@ class Contestant(Protocol):
 
 
 def installed(name: str) -> bool:
-    """Whether the libraries that a contestant needs are there."""
+    """True when the libraries that a contestant needs are there."""
     return all(util.find_spec(library) is not None for library in NEEDS[name])
 
 

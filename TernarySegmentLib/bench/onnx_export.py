@@ -28,7 +28,7 @@ Form = Literal["ternary", "float", "int8"]
 
 OPSET = 17
 ACTIVATION_STEP = 1 / 32
-"""Of the 8-bit form: values up to 8 are told apart; the sibling's rarely exceed that."""
+"""Of the 8-bit form: values up to 8 are distinguished; the sibling's rarely exceed that."""
 LEVEL_STEP = 1 / 127
 """Of the 8-bit form's input: the levels' range, scaled to ±1 in the sibling."""
 

@@ -28,8 +28,8 @@ from TernarySegmentLib.errors import InputError
 QUERIES, NEIGHBOURS = 100, 10
 CHUNK = 50_000
 RESIDUAL = 0.5
-"""Standard deviation of what no scan of the index shows, and of what tells a copy from its original, in channel SDs: 75
-augmented scans differ from their originals by 0.49, the median over the channels."""
+"""Standard deviation of what no scan of the index shows, and of how a copy differs from its original, in channel SDs:
+75 augmented scans differ from their originals by 0.49, the median over the channels."""
 FEWEST_SCANS = 20
 
 

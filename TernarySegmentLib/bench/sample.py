@@ -12,7 +12,7 @@ SCAN_MM, REGION_MM = (460.0, 460.0, 221.0), (216.0, 156.0, 164.0)
 
 
 def working_shape(name: str, stage: Stage) -> tuple[int, int, int]:
-    """The grid (z, y, x) on which a network works: over the pancreas region if its name tells a fine one, else all."""
+    """The grid (z, y, x) on which a network works: over the pancreas region if its name says a fine one, else all."""
     extent = REGION_MM if name.startswith("fine") else SCAN_MM
     step = stage.spacing * stage.graph.multiple
     x, y, z = (max(1, math.ceil(side / step - 1e-6)) * stage.graph.multiple for side in extent)

@@ -160,7 +160,7 @@ def _check_values(image: sitk.Image) -> tuple[float, float, Shares]:
 
 
 def _is_shifted(values: np.ndarray) -> bool:
-    """Whether the body lies around 1064 instead of 40.
+    """True when the body lies around 1064 instead of 40.
 
     Told by the tissue, not by the minimum: raw values of some scanners are padded with -2000 outside their circle.
     In a CT in HU only bone and contrast agent exceed 300, never a tenth of the voxels, and most of that stays below

@@ -79,7 +79,7 @@ def measure(ct: sitk.Image, mask: sitk.Image) -> Measures:
 
 
 def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
-    """Whether two images have equal size, and spacing, origin and direction equal to what a file header keeps."""
+    """True when two images have equal size, and spacing, origin and direction equal to what a file header keeps."""
     return one.GetSize() == other.GetSize() and all(
         np.allclose(a, b, rtol=1e-4, atol=1e-3)
         for a, b in (

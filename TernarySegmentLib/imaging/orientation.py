@@ -2,7 +2,7 @@
 
 A file's header may exchange left and right, front and back, head and foot, one or several of them: reflections and
 half turns. The network then still finds organs, but broken ones and in the wrong places: half of a liver on the left is
-called a spleen, kidneys vanish. How far the picture departs from a body tells the eight ways apart.
+called a spleen, kidneys vanish. How far the picture departs from a body distinguishes the eight ways.
 
 Set on the coarse network's labels of 15 real CTs and 3 phantoms, each read in all eight ways: as they should be, 17
 score 1 to 10 and one 20 (a patient whose spleen is larger than the liver); the wrong way 13 or more, and always at
@@ -56,7 +56,7 @@ UNUSUAL, FAR_LEAD = 24.0, 18.0
 
 
 def believed(departs: float, as_it_is: float) -> bool:
-    """Whether another way to read a scan is so much better that it must be the right one."""
+    """True when another way to read a scan is so much better that it must be the right one."""
     lead = as_it_is - departs
     return (departs <= SURE and lead >= LEAD) or (departs <= UNUSUAL and lead >= FAR_LEAD)
 

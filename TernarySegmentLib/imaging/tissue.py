@@ -95,5 +95,5 @@ def scaled(found: Shares) -> str | None:
 
 
 def lacks_fat(found: Shares) -> bool:
-    """Whether hardly anything has the value of fat, as when values were halved or a narrow window clipped."""
+    """True when hardly anything has the value of fat, as when values were halved or a narrow window clipped."""
     return found.fat < LEAST_FAT and found.bright < LEAST_BRIGHT

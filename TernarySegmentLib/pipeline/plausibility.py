@@ -68,7 +68,7 @@ def edge_notes(ct: sitk.Image, mask: sitk.Image) -> tuple[str, ...]:
 
 
 def _is_empty(values: np.ndarray, axis: int, index: int) -> bool:
-    """Whether a plane of voxels lies outside the scan or holds a single value."""
+    """True when a plane of voxels lies outside the scan or holds a single value."""
     if not 0 <= index < values.shape[axis]:
         return True
     plane = values.take(index, axis)

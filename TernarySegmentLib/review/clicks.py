@@ -27,7 +27,7 @@ validation scans: 24 mm heals too little of a bad mask, 40 mm spoils a good one.
 WORKING_MM = 1.5
 """Grid on which waves run."""
 WEIGHT = 8.0
-"""Log-odds at the seed itself; the network's own end at ±4.6, since it tells whole percents."""
+"""Log-odds at the seed itself; the network's own end at ±4.6, since it gives whole percents."""
 EDGE_HU_PER_MM = 25.0
 """Slope of the smoothed CT at which a wave is half as fast."""
 SHORTEST_MM, PER_DEPTH = 18.0, 2.0
@@ -63,7 +63,7 @@ class ClickRefiner:
         self._wave = lru_cache(maxsize=64)(self._new_wave)
 
     def refined(self, inside: Sequence[Point], outside: Sequence[Point]) -> sitk.Image:
-        """The mask with the seeds heard; every call starts from the mask given at the beginning.
+        """Apply the seeds; every call starts from the mask given at the beginning.
 
         Args:
             inside: points that belong to the pancreas, LPS, mm.

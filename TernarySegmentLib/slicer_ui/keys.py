@@ -33,12 +33,12 @@ class Keys:
                 self._shortcuts.append(shortcut)
 
     def enable(self, enabled: bool) -> None:
-        """Whether the keys act."""
+        """Let the keys act, or not."""
         for shortcut in self._shortcuts:
             shortcut.setEnabled(enabled)
 
     def remove(self) -> None:
-        """The panel goes; the frame of the views stays."""
+        """Take the keys off the panel and off the frame of the views, which outlives it."""
         for shortcut in self._shortcuts:
             shortcut.setEnabled(False)
             shortcut.deleteLater()

@@ -18,7 +18,7 @@ TITLE = "Pancreas Segmentation"
 
 
 def installed(package: str) -> bool:
-    """Whether a package can be imported; does not import it, which may take a second."""
+    """True when a package can be imported; does not import it, which may take a second."""
     return importlib.util.find_spec(package) is not None
 
 
@@ -88,12 +88,12 @@ NUMBA_MB = 60
 
 
 def has_accelerator() -> bool:
-    """Whether numba can be imported."""
+    """True when numba can be imported."""
     return installed("numba")
 
 
 def accelerator_available() -> bool:
-    """Whether there are wheels: macOS on Intel has none since numba 0.63."""
+    """True when there are wheels: macOS on Intel has none since numba 0.63."""
     return not (platform.system() == "Darwin" and platform.machine() != "arm64")
 
 

@@ -35,7 +35,7 @@ SEARCH = "regions"
 
 
 @dataclass(frozen=True)
-class Findings:
+class ReviewData:
     """What the review needs of a result, made in the background.
 
     Attributes:
@@ -291,7 +291,7 @@ class Panel(VTKObservationMixin):
         return self._inspection.why_not
 
     def _revertible(self) -> bool:
-        """Whether the last run made the result that is shown."""
+        """True when the last run made the result that is shown."""
         revert, result = self.run.revert, self.parameters.result if self.parameters is not None else None
         return revert is not None and result is not None and revert.node_id == result.GetID() and not self.job.running
 
@@ -362,16 +362,16 @@ class Panel(VTKObservationMixin):
 
         search = once(
             "Looking for suspicious regions",
-            lambda: Findings(find_suspicious_regions(mask, confidence), crop_labelmap(confidence)),
+            lambda: ReviewData(find_suspicious_regions(mask, confidence), crop_labelmap(confidence)),
         )
-        self.background.run(_search_of(node_id), search, lambda found: self._take_findings(found, node_id), failed)
+        self.background.run(_search_of(node_id), search, lambda found: self._take_review(found, node_id), failed)
 
-    def _take_findings(self, findings: Findings, node_id: str) -> None:
+    def _take_review(self, data: ReviewData, node_id: str) -> None:
         node = slicer.mrmlScene.GetNodeByID(node_id)
         volume = volume_of(node)
         if volume is not None:
-            put_confidence(node, volume, findings.confidence)
-            checklist.keep(checklist.entries_of(findings.regions), node)
+            put_confidence(node, volume, data.confidence)
+            checklist.keep(checklist.entries_of(data.regions), node)
         self.update()
 
     # -- what else can be pressed
@@ -395,7 +395,7 @@ class Panel(VTKObservationMixin):
 
 
 def _busy() -> bool:
-    """Whether the scene is being read, closed or changed as a whole, so that references lead nowhere yet."""
+    """True while the scene is read, closed or changed as a whole, so that references lead nowhere yet."""
     scene = slicer.mrmlScene
     return bool(scene.IsImporting() or scene.IsClosing() or scene.IsRestoring() or scene.IsBatchProcessing())
 

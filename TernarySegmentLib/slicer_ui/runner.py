@@ -38,12 +38,12 @@ class Runner(Generic[Outcome]):
 
     @property
     def cancelled(self) -> bool:
-        """Whether someone asked to stop."""
+        """True once someone asked to stop."""
         return self._cancel.is_set()
 
     @property
     def running(self) -> bool:
-        """Whether the thread still works."""
+        """True while the thread works."""
         return self._thread.is_alive()
 
     def join(self, timeout_s: float) -> bool:

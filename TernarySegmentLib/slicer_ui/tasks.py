@@ -29,7 +29,7 @@ Steps = Generator[Progress, None, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work and what hears of it, each on the main thread.
+    """One piece of work and its callbacks, each called on the main thread.
 
     Attributes:
         runner: the thread.
@@ -79,11 +79,11 @@ class Background:
         self._timer.start()
 
     def busy(self, name: str) -> bool:
-        """Whether a task of that name runs, cancelled or not."""
+        """True while a task of that name runs, cancelled or not."""
         return name in self._tasks
 
     def cancelling(self, name: str) -> bool:
-        """Whether a task of that name runs that was asked to stop."""
+        """True while a task of that name runs that was asked to stop."""
         return name in self._tasks and self._tasks[name].runner.cancelled
 
     def cancel(self, name: str) -> None:
@@ -92,7 +92,7 @@ class Background:
             self._tasks[name].runner.cancel()
 
     def drop(self, name: str) -> None:
-        """Cancel a task and hear no more of it."""
+        """Cancel a task; none of its callbacks is called any more."""
         task = self._tasks.pop(name, None)
         if task is not None:
             task.runner.cancel()
@@ -168,7 +168,7 @@ class LongJob:
     Args:
         ui: the panel's widgets by name.
         background: where it runs.
-        status: where it is told.
+        status: where it is reported.
         changed: called when a job begins or ends.
     """
 
@@ -181,7 +181,7 @@ class LongJob:
 
     @property
     def running(self) -> bool:
-        """Whether a job runs, also one that was asked to stop."""
+        """True while a job runs, also one that was asked to stop."""
         return self._background.busy(JOB)
 
     def start(

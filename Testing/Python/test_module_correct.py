@@ -298,7 +298,7 @@ def test_a_comparison_overtaken_by_a_stroke_does_not_call_the_mask_untouched(hos
             return taken.labelmap()
 
     def tell(changes, current):
-        correct._tell(changes, current)
+        correct._show_changes(changes, current)
         told.append((current, node.GetAttribute("TernarySegment.Edited")))
 
     background = Background()

@@ -34,7 +34,7 @@ URGENT_DOUBT = 0.2
 
 
 def is_urgent(entry: Entry) -> bool:
-    """Whether a region must be looked at."""
+    """True for a region that must be looked at."""
     return entry.doubt >= URGENT_DOUBT
 
 

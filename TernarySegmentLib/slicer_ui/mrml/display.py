@@ -16,12 +16,12 @@ def display_of(node: Any) -> Any:
 
 
 def is_filled(display: Any) -> bool:
-    """Whether the slice views fill the mask."""
+    """True when the slice views fill the mask."""
     return bool(display.GetVisibility2D() and display.GetVisibility2DFill())
 
 
 def is_outlined(display: Any) -> bool:
-    """Whether the slice views draw the mask's border."""
+    """True when the slice views draw the mask's border."""
     return bool(display.GetVisibility2D() and display.GetVisibility2DOutline())
 
 
@@ -39,7 +39,7 @@ def draw(display: Any, filled: bool, outlined: bool) -> None:
 
 
 def has_surface(node: Any) -> bool:
-    """Whether the 3D views show the node's surface, as Slicer's own *Show 3D* buttons have it."""
+    """True when the 3D views show the node's surface, as Slicer's own *Show 3D* buttons have it."""
     return bool(node.GetSegmentation().ContainsRepresentation(_surface()))
 
 
@@ -64,12 +64,12 @@ class SoftTissueWindow:
 
     @staticmethod
     def is_free(volume: Any) -> bool:
-        """Whether nobody, neither the file nor a person, has chosen a window for the volume."""
+        """True when neither the file nor a person has chosen a window for the volume."""
         display = volume.GetDisplayNode()
         return display is not None and bool(display.GetAutoWindowLevel())
 
     def applied(self, volume: Any) -> bool:
-        """Whether :meth:`apply` can be taken back."""
+        """True when :meth:`apply` can be taken back."""
         return volume is not None and volume.GetID() in self._before
 
     def apply(self, volume: Any) -> bool:

@@ -39,7 +39,7 @@ class CroppedLabelmap:
 
     @property
     def empty(self) -> bool:
-        """Whether everything is zero."""
+        """True when every voxel is zero."""
         return self.voxels.size == 0
 
     @property
@@ -182,7 +182,7 @@ def between(source: Any, target: Any) -> np.ndarray:
 
 
 def linear_between(source: Any, target: Any) -> bool:
-    """Whether a matrix leads from one transform node to another, None for the world; asking for it would log errors."""
+    """True when a matrix leads from one transform node to another, None for the world; asking otherwise logs errors."""
     if source is not None:
         return bool(source.IsTransformToNodeLinear(target))
     return target is None or bool(target.IsTransformToWorldLinear())

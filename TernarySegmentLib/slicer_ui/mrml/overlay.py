@@ -14,7 +14,7 @@ from TernarySegmentLib.slicer_ui.mrml.segmentation import CONFIDENCE, CONFIDENCE
 from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of
 
 COLOURS = "vtkMRMLColorTableNodeIron"
-"""Red, orange, yellow: told apart by brightness too, and present in every scene."""
+"""Red, orange, yellow: distinct in brightness too, and present in every scene."""
 LEAST_SHOWN = 10
 """Percent; below it the CT is left as it is."""
 OPACITY = 0.5

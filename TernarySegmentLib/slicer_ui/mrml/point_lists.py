@@ -41,7 +41,7 @@ class PointLists(VTKObservationMixin):
 
     @property
     def placing(self) -> bool | None:
-        """Whether clicks in the views place points inside (True) or outside (False); None when they place none."""
+        """The side on which clicks in the views place points: True inside, False outside, None for no points."""
         interaction = slicer.app.applicationLogic().GetInteractionNode()
         if interaction.GetCurrentInteractionMode() != slicer.vtkMRMLInteractionNode.Place:
             return None

@@ -10,7 +10,7 @@ from TernarySegmentLib.slicer_ui.mrml.segmentation import AUTOMATIC, CONFIDENCE_
 
 
 def is_scan(node: Any) -> bool:
-    """Whether a volume node may be a CT: scalar, and not a confidence map of this module."""
+    """True for a volume node that may be a CT: scalar, and not a confidence map of this module."""
     return (
         node is not None
         and node.GetClassName() == "vtkMRMLScalarVolumeNode"

@@ -20,7 +20,7 @@ REPORT, AUTOMATIC = "TernarySegment.Report", "TernarySegment.Automatic"
 SUSPICIOUS_REGIONS, EDITED = "TernarySegment.SuspiciousRegions", "TernarySegment.Edited"
 KEPT = (REPORT, AUTOMATIC, SUSPICIOUS_REGIONS, EDITED)
 """Attributes of the segmentation node, so that a saved scene brings them back: the numbers, the untouched automatic
-mask, the places worth a look and which of them are checked, and whether the mask was changed since."""
+mask, the suspicious regions and which of them are checked, and whether the mask was changed since."""
 CONFIDENCE_MAP = "TernarySegment.ConfidenceMap"
 """Attribute of a volume node that holds such a map, and is no CT."""
 SOURCE, CONFIDENCE = "TernarySegment.Volume", "TernarySegment.Confidence"
@@ -169,7 +169,7 @@ def replace_voxels(volume: Any, part: CroppedLabelmap, node: Any) -> None:
 
 
 def edited(node: Any) -> bool:
-    """Whether a person changed the mask of a segmentation node after it was made; False for None."""
+    """True when a person changed the mask of a segmentation node after it was made; False for None."""
     return node is not None and node.GetAttribute(EDITED) is not None
 
 

@@ -131,7 +131,7 @@ def report_writer(node: Any, volume: Any, path: str | Path, case: str = "") -> W
         node: vtkMRMLSegmentationNode.
         volume: vtkMRMLScalarVolumeNode that was segmented.
         path: an existing file is replaced, missing folders are created.
-        case: patient or case, as the page shall name it. Nothing else on it tells whose scan it is; empty leaves a line
+        case: patient or case, as the page shall name it. Empty leaves a line
             to write on.
 
     Raises:
@@ -164,7 +164,7 @@ def pancreas_in(node: Any) -> str:
     """ID of the pancreas' segment: the module's own, else one of that name, else the only one.
 
     Raises:
-        InputError: no node, or none of its segments can be told to be the pancreas.
+        InputError: no node, or none of its segments is recognised as the pancreas.
     """
     if node is None:
         raise InputError(_("There is no segmentation yet; segment a CT first."))
@@ -238,7 +238,7 @@ def dicom_files(volume: Any) -> Sequence[str]:
 
 
 def dicom_installed() -> bool:
-    """Whether DICOM segmentations can be written."""
+    """True when DICOM segmentations can be written."""
     return packages.installed("highdicom")
 
 
@@ -296,7 +296,7 @@ def _to_world(node: Any) -> np.ndarray:
 
 
 def facts_of(node: Any, case: str) -> Facts:
-    """What a report tells beside what is measured, from what the node keeps of its run."""
+    """Collect what a report says beside what is measured, from what the node keeps of its run."""
     kept = statistics.kept(node)
     if kept is None:
         return Facts(corrected=edited(node), case=case)

@@ -50,7 +50,7 @@ class CorrectSection(VTKObservationMixin):
         logic: gives ``region_steps(scan, snapshot, box, parameters, report)``.
         background: where seeds and comparisons are computed.
         job: runs the longer ones.
-        status: tells about it.
+        status: where it is reported.
         changed: called when the segment was changed, or compared with the automatic one.
     """
 
@@ -67,7 +67,7 @@ class CorrectSection(VTKObservationMixin):
         self._seen: Any = None
         self.editor = Editor(ui.editorFrame.layout())
         self.points = PointsSection(ui, background, status, self._take, self._apply, self.editor.stop_effect)
-        self._watch = ChangeWatch(background, self._comparison, self._tell, status.fail)
+        self._watch = ChangeWatch(background, self._comparison, self._show_changes, status.fail)
         ui.boxButton.connect("clicked()", self.place_box)
         ui.resegmentButton.connect("clicked()", self.resegment)
         ui.revertButton.connect("clicked()", self.revert)
@@ -89,7 +89,7 @@ class CorrectSection(VTKObservationMixin):
             self._node = node
             self._ui.changesLabel.text = ""
             if node is not None:
-                # undo replaces the whole segment, and tells only that it was modified
+                # undo replaces the whole segment, and reports only that it was modified
                 for event in (
                     slicer.vtkSegmentation.SourceRepresentationModified,
                     slicer.vtkSegmentation.SegmentModified,
@@ -184,7 +184,7 @@ class CorrectSection(VTKObservationMixin):
 
     # -- the scene's side
     def _take(self) -> tuple[Any, SegmentSnapshot] | None:
-        """The volume and the segment as it is now; None, and told why, when they cannot be read."""
+        """The volume and the segment as it is now; None, and the reason is shown, when they cannot be read."""
         volume = volume_of(self._node)
         try:
             return (volume, take_segment(self._node, SEGMENT_ID, volume)) if volume is not None else None
@@ -242,7 +242,7 @@ class CorrectSection(VTKObservationMixin):
         x, y, z = taken[0].GetSpacing()
         return taken[1], self._automatic, (x, y, z)
 
-    def _tell(self, changes: Changes, current: bool) -> None:
+    def _show_changes(self, changes: Changes, current: bool) -> None:
         self._ui.changesLabel.text = format_changes(changes)
         if changes.added_ml or changes.removed_ml:
             self._node.SetAttribute(EDITED, "1")
@@ -298,7 +298,7 @@ class ChangeWatch:
     Args:
         background: where it compares.
         take: gives the segment as it is now and the automatic mask, or None when there is nothing to compare.
-        tell: gets the outcome, and whether it is of the segment as it is now; if not, another one follows.
+        report: gets the outcome, and whether it is of the segment as it is now; if not, another one follows.
         failed: gets an error.
     """
 
@@ -306,10 +306,10 @@ class ChangeWatch:
         self,
         background: Background,
         take: Callable[[], tuple[SegmentSnapshot, CroppedLabelmap, tuple[float, float, float]] | None],
-        tell: Callable[[Changes, bool], None],
+        report: Callable[[Changes, bool], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        self._background, self._take, self._tell, self._failed = background, take, tell, failed
+        self._background, self._take, self._report, self._failed = background, take, report, failed
         self._again = False
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
@@ -337,7 +337,7 @@ class ChangeWatch:
             self._background.run("changes", work, self._done, self._failed)
 
     def _done(self, changes: Changes) -> None:
-        self._tell(changes, not self._again)
+        self._report(changes, not self._again)
         if self._again:
             self._again = False
             self._timer.start()

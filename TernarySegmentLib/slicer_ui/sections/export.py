@@ -31,7 +31,7 @@ class ExportSection:
     Args:
         ui: the panel's widgets by name.
         background: where files are written.
-        status: tells about it.
+        status: where it is reported.
     """
 
     def __init__(self, ui: Any, background: Background, status: Status) -> None:
@@ -44,7 +44,7 @@ class ExportSection:
 
     @property
     def writing(self) -> bool:
-        """Whether a file is being written."""
+        """True while a file is being written."""
         return self._background.busy(TASK)
 
     def show(self, node: Any) -> None:

@@ -41,7 +41,7 @@ class Inspection:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a volume that can be segmented."""
+        """True when there is a volume that can be segmented."""
         return self._seen is not None and not self.why_not
 
     def look_at(self, volume: Any) -> bool:

@@ -28,7 +28,7 @@ class PointsSection:
     Args:
         ui: the panel's widgets by name.
         background: where the border is moved.
-        status: tells about it.
+        status: where it is reported.
         take: gives the volume and the segment as it is now.
         apply: puts a mask into the segment, as a step of its own for Undo or as part of the last; False when that
             failed.
@@ -161,7 +161,7 @@ class PointsSection:
         self._background.run("points", work, self._done, self._status.fail)
 
     def _begin(self) -> _Refiner | None:
-        """What moves the border from the mask as it is now; None, and told why, when it cannot be moved."""
+        """Make what moves the border of the mask as it is now; None, and the reason is shown, when it cannot."""
         taken = self._take()
         if taken is None:
             return None

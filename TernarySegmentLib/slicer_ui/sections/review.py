@@ -1,4 +1,4 @@
-"""The Review part of the panel: where the network is unsure, place by place."""
+"""The Review section of the panel: where the network is unsure, region by region."""
 
 from __future__ import annotations
 
@@ -87,15 +87,15 @@ class ReviewSection:
         self._overlay.forget()
 
     def next(self) -> None:
-        """Go to the place after the present one."""
+        """Go to the region after the present one."""
         self._step(1)
 
     def previous(self) -> None:
-        """Go to the place before the present one."""
+        """Go to the region before the present one."""
         self._step(-1)
 
     def check(self) -> None:
-        """Mark the present place as checked and go to the next unchecked one; a checked one becomes unchecked."""
+        """Mark the present region as checked and go to the next unchecked one; a checked one becomes unchecked."""
         if self._at is None:
             self.next()
             return

@@ -90,7 +90,7 @@ class Editor(VTKObservationMixin):
             self._widget.setActiveEffect(None)
 
     def enable(self, enabled: bool) -> None:
-        """Whether the person may edit now."""
+        """Let the person edit, or not."""
         if self._widget is not None:
             self._widget.enabled = enabled
 
