@@ -8,7 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.files.itk import itk_path, quiet
+from TernarySegmentLib.imaging.files.reading import read_labels
+
+MOST_LABEL = 2**24
+"""Up to here single precision tells whole numbers apart."""
 
 
 def read_mask(path: str | Path) -> sitk.Image:
@@ -21,24 +24,21 @@ def read_mask(path: str | Path) -> sitk.Image:
         A 3D integer image on the grid the file describes.
 
     Raises:
-        InputError: nothing there, unreadable, or not one label map.
+        InputError: nothing there, unreadable, damaged, or not one label map.
+        MemoryError: the image does not fit.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no file “{path}”; check the path.")
-    try:
-        with quiet():
-            image = sitk.ReadImage(itk_path(path))
-    except RuntimeError as error:
-        raise InputError(f"“{path.name}” cannot be read as an image; choose the mask, or export it again.") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(
-            f"“{path.name}” holds {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} values "
-            "per voxel, as with overlapping segments; export the segment alone as a label map."
-        )
+    image = read_labels(path)
     values = sitk.GetArrayViewFromImage(image)
     if values.dtype.kind in "iu":
         return image
-    if not np.array_equal(values, np.rint(values)):
+    if not np.array_equal(values, np.rint(values)):  # also NaN
         raise InputError(f"“{path.name}” holds fractions, so it is no label map; choose the mask.")
-    return sitk.Cast(image, sitk.sitkInt16)
+    if np.abs(values).max(initial=0) > MOST_LABEL:
+        raise InputError(f"“{path.name}” holds values above {MOST_LABEL:,}, so it is no label map; choose the mask.")
+    return sitk.Cast(image, sitk.sitkInt32)
+
+
+def labels_of(image: sitk.Image) -> list[int]:
+    """The values of a label map other than 0, rising."""
+    return [int(value) for value in np.unique(sitk.GetArrayViewFromImage(image)) if value != 0]

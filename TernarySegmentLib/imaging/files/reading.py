@@ -39,6 +39,42 @@ def read_ct(path: str | Path) -> sitk.Image:
         MemoryError: the scan does not fit.
     """
     path = Path(path)
+    folder = _refuse_absent(path, "the CT")
+    try:
+        with quiet():
+            return read_folder(path) if folder else _read_file(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_labels(path: str | Path) -> sitk.Image:
+    """Read the voxels of a mask or label map, with the checks of :func:`read_ct` on the file and none on the values.
+
+    Args:
+        path: a NIfTI, NRRD (also ``.seg.nrrd``) or MetaImage file.
+
+    Raises:
+        InputError: nothing there, unreadable, damaged, or not one 3D image with one value per voxel.
+        MemoryError: the image does not fit.
+    """
+    path = Path(path)
+    if _refuse_absent(path, "the mask"):
+        raise InputError(f"“{path}” is a folder; choose the mask's file.")
+    try:
+        with quiet():
+            kind = _kind(path)
+            if kind == "dicom":
+                raise InputError(
+                    f"“{path.name}” cannot be read as an image; choose a mask that ends in "
+                    f"{', '.join(VOLUME_SUFFIXES)}."
+                )
+            return read_nifti(path) if kind == _NIFTI else _read_with_itk(path, kind, labels=True)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _refuse_absent(path: Path, what: str) -> bool:
+    """True for a folder, False for a file; what is neither, or not there, is refused."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -48,12 +84,8 @@ def read_ct(path: str | Path) -> sitk.Image:
     except ValueError as error:  # a NUL in the name
         raise InputError(f"There is no file or folder “{path}”; check the path.") from error
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-        raise InputError(f"“{path}” is a pipe or device, not a file; save the CT as a file first.")
-    try:
-        with quiet():
-            return read_folder(path) if stat.S_ISDIR(mode) else _read_file(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
+        raise InputError(f"“{path}” is a pipe or device, not a file; save {what} as a file first.")
+    return stat.S_ISDIR(mode)
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
@@ -97,14 +129,20 @@ def _kind(path: Path) -> str:
     return "dicom"
 
 
-def _read_with_itk(path: Path, kind: str) -> sitk.Image:
+def _read_with_itk(path: Path, kind: str, labels: bool = False) -> sitk.Image:
     stored = parse_stored(path, kind)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_ITK_READERS[kind])
     reader.SetFileName(itk_path(path))
     try:
         reader.ReadImageInformation()
-        _refuse_segmentation(path, reader.GetMetaDataKeys())
+        if not labels:
+            _refuse_segmentation(path, reader.GetMetaDataKeys())
+        elif reader.GetNumberOfComponents() > 1:
+            raise InputError(
+                f"“{path.name}” has {reader.GetNumberOfComponents()} values per voxel, as with overlapping segments; "
+                "export the segment alone as a label map."
+            )
         _refuse_shape(path, reader.GetSize(), reader.GetNumberOfComponents())
         check_stored(path, stored, voxel_bytes(reader))
         image = reader.Execute()
