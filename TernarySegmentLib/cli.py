@@ -7,11 +7,12 @@ import importlib.util
 import json
 import logging
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from TernarySegmentLib import __version__, console
+from TernarySegmentLib.arguments import add_smoothing, add_threads, number
 from TernarySegmentLib.errors import TernarySegmentError
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from TernarySegmentLib.review.suspicious_regions import SuspiciousRegion
 
 EXIT_NOTHING_FOUND = 3
-
-MOST_SMOOTHING_MM = 10.0
-"""Half as thick as a pancreas; more leaves nothing of it."""
 
 
 class _Reporter:
@@ -303,21 +301,6 @@ def _phantom(options: argparse.Namespace) -> int:
     return 0
 
 
-def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
-    """An argument's type: a number within bounds; argparse says of others what was given and what may be."""
-
-    def number(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = kind(low) - 1
-        if not low <= value <= high:  # also NaN
-            raise argparse.ArgumentTypeError(f"“{text}” is no number from {low:g} to {high:g}")
-        return value
-
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ternarysegment" if Path(sys.argv[0]).stem == "ternarysegment" else "python -m TernarySegmentLib",
@@ -356,13 +339,8 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
     )
-    segment.add_argument(
-        "--threads", type=_number(int, 0, 1024), default=0, metavar="N", help="up to 1024 (default: all cores)"
-    )
-    segment.add_argument(
-        "--smoothing", type=_number(float, 0, MOST_SMOOTHING_MM), default=0.0, metavar="MM",
-        help=f"smooth the border, up to {MOST_SMOOTHING_MM:.0f} mm (default: off)",
-    )  # fmt: skip
+    add_threads(segment)
+    add_smoothing(segment)
     add_region(segment)
     segment.add_argument("--model", type=Path, help="another model file than the one shipped")
     segment.add_argument("-q", "--quiet", action="store_true", help="no progress")
@@ -374,7 +352,7 @@ def _parser() -> argparse.ArgumentParser:
     phantom = commands.add_parser("phantom", help="write a synthetic abdomen CT to try the program on")
     phantom.add_argument("-o", "--output", type=Path, required=True, help=".nii.gz, .nrrd or .mha")
     phantom.add_argument("--labels", type=Path, metavar="FILE", help="write its eight organs too, to try training")
-    phantom.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0, help="another number is another patient")
+    phantom.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help="another number is another patient")
     phantom.set_defaults(command=_phantom)
 
     model = commands.add_parser("model", help="about the model file")

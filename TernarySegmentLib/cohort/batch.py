@@ -8,16 +8,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from TernarySegmentLib.cohort.cases import Case
 from TernarySegmentLib.cohort.cluster import Certificates, local_client, plan_here, remote_client, run_on
-from TernarySegmentLib.cohort.record import Record
+from TernarySegmentLib.cohort.overview import OVERVIEW_NAME
+from TernarySegmentLib.cohort.record import Record, is_foreign, record_path
 from TernarySegmentLib.cohort.scan import Outcome, Work, segment_case
+from TernarySegmentLib.cohort.table import CSV_NAME, PARQUET_NAME
+from TernarySegmentLib.errors import OutputError
 from TernarySegmentLib.pipeline import Progress
 
 if TYPE_CHECKING:
     from distributed import Client
+
+RESULTS = (CSV_NAME, PARQUET_NAME, OVERVIEW_NAME)
+"""What is written beside the scans' own outputs."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,56 @@ class Step:
     total: int
     elapsed_s: float
     remaining_s: float | None
+
+
+def check_batch_outputs(cases: Sequence[Case], work: Work, inputs: Sequence[str | Path] = ()) -> None:
+    """Refuse a batch that would overwrite one of its scans, a file of somebody else, or one output by another.
+
+    Args:
+        cases: the scans.
+        work: what is done with them.
+        inputs: what the scans were found by; a list of scans is to survive too.
+
+    Raises:
+        OutputError: naming the first such file.
+    """
+    scans = {_identity(file): file for case in cases for file in case.files}
+    scans |= {_identity(Path(each)): Path(each) for each in inputs if Path(each).is_file()}
+    taken: dict[str, str] = dict.fromkeys(RESULTS, "the batch")
+    for name in RESULTS:
+        _refuse_scan(work.folder / name, scans)
+    for case in cases:
+        for kind, path in work.paths(case).items():
+            key = path.relative_to(work.folder).as_posix().casefold()
+            if key in taken:
+                raise OutputError(
+                    f"“{path}” would be written twice, as the {kind} of “{case.name}” and by {taken[key]}; give the "
+                    "scans other names in a list."
+                )
+            taken[key] = f"“{case.name}”"
+            _refuse_scan(path, scans)
+        if is_foreign(record_path(work.folder, case.name)):
+            raise OutputError(
+                f"“{record_path(work.folder, case.name)}” is no record of this program and would be overwritten; "
+                "choose another output folder."
+            )
+
+
+def _identity(path: Path) -> object:
+    """Equal for two names of one file, through links too; None for a file that is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _refuse_scan(path: Path, scans: dict[object, Path]) -> None:
+    identity = _identity(path)
+    if identity is not None and identity in scans:
+        raise OutputError(
+            f"“{path}” would overwrite the input “{scans[identity]}”; choose another output folder or --format."
+        )
 
 
 def dask_available() -> bool:

@@ -61,12 +61,13 @@ class Found:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A file to look at; ``listed`` when it was named itself and not found in a folder."""
+    """A file to look at; ``listed`` when it was named itself and not found in a folder. A folder only to be refused."""
 
     path: Path
     listed: bool = False
     name: str = ""
     region: Box | None = None
+    refusal: str = ""
 
 
 def find_cases(
@@ -94,15 +95,18 @@ def find_cases(
     """
     entries = {entry.path.resolve(): entry for each in inputs for entry in _entries(Path(each), output.resolve())}
     base = _base([Path(each) for each in inputs], list(entries.values()))
-    volumes = [entry for entry in entries.values() if entry.path.name.lower().endswith(VOLUME_SUFFIXES)]
-    cases = [
+    refused = [entry for entry in entries.values() if entry.refusal]
+    files = [entry for entry in entries.values() if not entry.refusal]
+    volumes = [entry for entry in files if entry.path.name.lower().endswith(VOLUME_SUFFIXES)]
+    cases = [Case(_relative(entry.path, base), entry.path, (), refusal=entry.refusal) for entry in refused]
+    cases += [
         Case(entry.name or _relative(_stem(entry.path), base), entry.path.resolve(), (entry.path.resolve(),),
              region=entry.region)
         for entry in volumes
     ]  # fmt: skip
-    others = [entry for entry in entries.values() if not entry.path.name.lower().endswith(VOLUME_SUFFIXES)]
+    others = [entry for entry in files if not entry.path.name.lower().endswith(VOLUME_SUFFIXES)]
     dicom, notes = _dicom_cases(others, base, looked_at)
-    cases = _unique([*cases, *dicom])
+    cases = _unique([_in_unicode(case) for case in (*cases, *dicom)])
     if not cases:
         named = ", ".join(f"“{each}”" for each in inputs)
         raise InputError(
@@ -136,8 +140,15 @@ def _entries(given: Path, output: Path) -> Iterator[_Entry]:
 
 
 def _walk(folder: Path, output: Path) -> Iterator[_Entry]:
-    for where, folders, names in os.walk(folder):
+    closed: list[OSError] = []
+    seen = set()
+    for where, folders, names in os.walk(folder, onerror=closed.append, followlinks=True):
         here = Path(where)
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder further up
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != output)
         for name in sorted(names):
             lower = name.lower()
@@ -145,6 +156,23 @@ def _walk(folder: Path, output: Path) -> Iterator[_Entry]:
                 continue
             if lower.endswith(VOLUME_SUFFIXES) or not lower.endswith(NO_IMAGE):
                 yield _Entry(here / name)
+    for error in closed:  # a scan that fails, so that nobody takes the rest for the whole
+        reason = f"The folder “{error.filename}” cannot be read ({error.strerror}); ask for the right to read it."
+        yield _Entry(Path(error.filename), refusal=reason)
+
+
+def _in_unicode(case: Case) -> Case:
+    """A case whose names tables and pages can hold; one with other names is refused under a spelt-out name."""
+    named = (case.name, str(case.source), *map(str, case.files))
+    if all(_plain(each) == each for each in named):
+        return case
+    bad = next(each for each in named if _plain(each) != each)
+    reason = f"The name “{_plain(Path(bad).name)}” is no valid Unicode text; rename the file or folder."
+    return Case(_plain(case.name), Path(_plain(str(case.source))), (), refusal=reason)
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _listed(path: Path) -> Iterator[_Entry]:

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from TernarySegmentLib.arguments import add_smoothing, add_threads, number
 from TernarySegmentLib.errors import InputError
 
 if TYPE_CHECKING:
+    import SimpleITK as sitk
+
     from TernarySegmentLib.cohort.batch import Engine, Step
     from TernarySegmentLib.cohort.cases import Case
     from TernarySegmentLib.cohort.record import Record
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from TernarySegmentLib.pipeline import Progress
 
 EXIT_SOME_FAILED = 4
+MOST_WORKERS = 1024
 
 
 def add_region(parser: argparse.ArgumentParser) -> None:
@@ -76,15 +80,18 @@ def add_batch(commands: Any) -> None:
     batch.add_argument("--page", choices=[".pdf", ".png"], default="", help="write a one-page report of each scan")
     batch.add_argument("--surface", choices=[".stl", ".obj"], default="", help="write each closed surface, in LPS")
     batch.add_argument(
+        "--rtstruct", action="store_true", help="write contours for radiotherapy (RT structure sets of DICOM series)"
+    )
+    batch.add_argument(
         "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
     )
-    batch.add_argument("--threads", type=int, default=0, metavar="N", help="for each scan (default: all cores, shared)")
-    batch.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth the border (default: off)")
+    add_threads(batch, "all cores, shared among the scans")
+    add_smoothing(batch)
     add_region(batch)
     batch.add_argument("--model", type=Path, help="another model file than the one shipped")
     where = batch.add_argument_group("where to compute (needs Dask: pip install dask distributed cryptography)")
     where.add_argument(
-        "--workers", type=int, default=0, metavar="N",
+        "--workers", type=number(int, 0, MOST_WORKERS), default=0, metavar="N",
         help="processes on this computer; default: by cores and memory; 1: no Dask",
     )  # fmt: skip
     where.add_argument("--scheduler", default="", metavar="ADDRESS", help="a running Dask scheduler, tcp:// or tls://")
@@ -103,7 +110,7 @@ def run_batch_command(options: argparse.Namespace) -> int:
     Raises:
         TernarySegmentError: nothing could be done at all.
     """
-    from TernarySegmentLib.cohort.batch import run_batch
+    from TernarySegmentLib.cohort.batch import check_batch_outputs, run_batch
     from TernarySegmentLib.cohort.cases import find_cases
     from TernarySegmentLib.cohort.overview import summary
 
@@ -119,6 +126,7 @@ def run_batch_command(options: argparse.Namespace) -> int:
     work = _work(options)
     for each in found.cases[:1]:
         work.endings.outputs(work.folder, each.name).check(each.name)
+    check_batch_outputs(found.cases, work, options.input)
     records: list[Record] = []
     reporter = _BatchReporter(options.quiet, len(found.cases))
     try:
@@ -138,10 +146,6 @@ def _engine(options: argparse.Namespace) -> Engine:
     from TernarySegmentLib.cohort.batch import Engine
     from TernarySegmentLib.cohort.cluster import Certificates
 
-    if options.workers < 0 or options.threads < 0:
-        raise InputError(
-            f"{options.workers} workers with {options.threads} threads is no number of workers; give 0 or more."
-        )
     files = (options.tls_ca, options.tls_cert, options.tls_key)
     if any(files) and not all(files):
         raise InputError("TLS needs all three of --tls-ca, --tls-cert and --tls-key; give the missing ones.")
@@ -163,8 +167,9 @@ def _work(options: argparse.Namespace) -> Work:
     model = (options.model or Options().model).resolve()
     settings = Options(options.backend, options.threads, options.smoothing, region_of(options), model)
     endings = Endings(
-        options.format, options.confidence, ".png" if options.preview else "", options.page, options.surface
-    )
+        options.format, options.confidence, ".png" if options.preview else "", options.page, options.surface,
+        ".dcm" if options.rtstruct else "",
+    )  # fmt: skip
     return Work(options.output.resolve(), settings, endings, load_model(model).sha256)
 
 
@@ -278,15 +283,23 @@ def run_compare_command(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from TernarySegmentLib.imaging.agreement import compare_masks, surfaces_available
+    from TernarySegmentLib.imaging.files.atomic import write_bytes
     from TernarySegmentLib.imaging.files.masks import read_mask
+    from TernarySegmentLib.imaging.files.outputs import check_outputs
     from TernarySegmentLib.imaging.files.reading import read_ct
-    from TernarySegmentLib.imaging.files.writing import atomic_path, check_suffix
+    from TernarySegmentLib.imaging.files.writing import check_suffix
     from TernarySegmentLib.imaging.report.difference import write_difference
     from TernarySegmentLib.imaging.report.preview import PREVIEW_SUFFIXES
 
     if options.picture:
         check_suffix(options.picture, PREVIEW_SUFFIXES)
+    check_outputs(
+        {"--report": options.report, "--picture": options.picture},
+        [path for path in (options.mask, options.reference, options.ct) if path is not None],
+    )
     mask, reference = read_mask(options.mask), read_mask(options.reference)
+    for note in _label_notes(mask, reference, options.label):
+        print(f"note: {note}", file=sys.stderr)
     if options.label is not None:
         reference = reference == options.label
     surfaces = surfaces_available()
@@ -300,10 +313,38 @@ def run_compare_command(options: argparse.Namespace) -> int:
         print(f"picture: {options.picture} (orange: too much, blue: too little, white: both)")
     if options.report:
         figures = {**asdict(agreement), "volume_error": agreement.volume_error}
-        with atomic_path(options.report) as temporary:
-            temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_bytes(options.report, (json.dumps(figures, indent=2) + "\n").encode())
         print(f"report: {options.report}")
     return 0
+
+
+def _label_notes(mask: sitk.Image, reference: sitk.Image, label: int | None) -> list[str]:
+    """What may make the figures mean something else than they seem to.
+
+    Raises:
+        InputError: the reference has no voxel of the label that was asked for.
+    """
+    from TernarySegmentLib.imaging.files.masks import labels_of
+
+    ours, theirs = labels_of(mask), labels_of(reference)
+    if label is not None and label not in theirs:
+        raise InputError(
+            f"The reference has no voxel of label {label}, only {_listed(theirs) or 'background'}; choose another "
+            "--label."
+        )
+    notes = []
+    if label is None and len(theirs) > 1:
+        notes.append(f"all {len(theirs)} labels of the reference ({_listed(theirs)}) count; --label picks one.")
+    if len(ours) > 1:
+        notes.append(f"all {len(ours)} labels of the mask ({_listed(ours)}) count.")
+    for name, labels in (("mask", ours), ("reference", theirs)):
+        if not labels:
+            notes.append(f"the {name} is empty.")
+    return notes
+
+
+def _listed(labels: list[int]) -> str:
+    return ", ".join(map(str, labels[:8])) + (", …" if len(labels) > 8 else "")
 
 
 def _agreement_lines(agreement: Agreement) -> Iterator[str]:

@@ -139,7 +139,9 @@ class ImageArchive:
             ArchiveError: the archive cannot be reached, or refuses.
         """
         with self._asking():
-            for each in self.client.search_for_series(series.study, search_filters={"Modality": "SEG"}):
+            for each in self.client.search_for_series(
+                series.study, search_filters={"Modality": "SEG"}, get_remaining=True
+            ):
                 for instance in self.client.retrieve_series_metadata(series.study, _text(each, "0020000E")):
                     referenced = instance.get("00081115", {}).get("Value", [{}])[0]
                     if (
@@ -239,8 +241,14 @@ def _credentials() -> Any:
 
 def _remote_series(study: str, date: str, item: Mapping[str, Any]) -> RemoteSeries:
     return RemoteSeries(
-        study, _text(item, "0020000E"), date, _text(item, "0008103E"), int(_text(item, "00201209") or 0)
+        study, _text(item, "0020000E"), date, _text(item, "0008103E"), _count(item)
     )  # fmt: skip
+
+
+def _count(item: Mapping[str, Any]) -> int:
+    """NumberOfSeriesRelatedInstances; 0 where the archive says nothing, or nonsense."""
+    text = _text(item, "00201209")
+    return int(text) if text.isdecimal() else 0
 
 
 def _text(item: Mapping[str, Any], tag: str) -> str:

@@ -145,7 +145,14 @@ class Index:
 
         Returns:
             The nearest scan first; of equal ones, that which came into the index first.
+
+        Raises:
+            InputError: the query has another length.
         """
+        if means.shape != (self.channels,):
+            raise InputError(
+                f"The scan's code has {means.size} channels and the index's {self.channels}; index the archive again."
+            )
         nonzero, negative = self.thresholds.planes(np.rint(means[None] / STEP).astype(np.int8) * np.float32(STEP))
         scores = dot_products(nonzero, negative, self.vectors, backend, threads)[0]
         found = largest(scores, count)
@@ -194,7 +201,8 @@ def read_index(path: str | Path) -> Index:
     """Read an index.
 
     Raises:
-        InputError: there is no such file, it is damaged, it is no index, or it is from a newer version.
+        InputError: there is no such file, it is damaged, it is no index, it contradicts itself, or it is from a newer
+            version.
     """
     path = Path(path)
     if not path.is_file():
@@ -205,13 +213,45 @@ def read_index(path: str | Path) -> Index:
         manifest = json.loads(arrays.pop(MANIFEST).tobytes())
         if manifest["format"] != FORMAT:
             raise KeyError(FORMAT)
+        newer = manifest["version"] > VERSION
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"The index “{path}” is damaged; copy it again, or index the archive again.") from error
     except (ValueError, KeyError, TypeError, OSError, AttributeError) as error:
         raise InputError(f"“{path}” is no index; choose a file that ternarysegment index wrote.") from error
-    if manifest["version"] > VERSION:
+    if newer:
         raise InputError(f"The index “{path}” was written by a newer TernarySegment; install the newest version.")
-    return _index(manifest, arrays)
+    try:
+        _check(manifest, arrays)
+        return _index(manifest, arrays)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"The index “{path}” contradicts itself ({error}); copy it again, or index the archive again."
+        ) from error
+
+
+def _check(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Refuse what :func:`write_index` never writes: a code of another length would be searched beside its end.
+
+    Raises:
+        ValueError, KeyError, TypeError: what is wrong.
+    """
+    channels, scans = manifest["channels"], len(manifest["names"])
+    if type(channels) is not int or channels < 1:
+        raise ValueError(f"{channels} channels")
+    wanted = {
+        "levels": ((scans, channels), np.int8), "measures": ((scans, 3), np.float32),
+        "low": ((channels,), np.float32), "high": ((channels,), np.float32),
+    }  # fmt: skip
+    for name, (shape, kind) in wanted.items():
+        found = arrays[name]
+        if found.shape != shape or found.dtype != kind:
+            raise ValueError(f"{name} of {found.shape} {found.dtype} instead of {shape} {np.dtype(kind)}")
+    if not (np.isfinite(arrays["low"]).all() and np.isfinite(arrays["high"]).all()):
+        raise ValueError("thresholds that are no numbers")
+    texts = [manifest["model"], *manifest["names"], *manifest["contents"], *manifest["stamps"]]
+    texts += [*manifest["without"].keys(), *manifest["without"].values()]
+    if not all(isinstance(text, str) for text in texts) or type(manifest["fixed"]) is not bool:
+        raise TypeError("names that are no text")
 
 
 def _index(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:

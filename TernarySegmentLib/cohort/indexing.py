@@ -59,12 +59,18 @@ def find_scans(folder: Path) -> list[ArchivedScan]:
     is meant.
 
     Raises:
-        InputError: there is no such folder, or nothing in it.
+        InputError: there is no such folder, nothing in it, or a part of it cannot be read.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder “{folder}”; check the path.")
     found = []
-    for where, folders, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"The folder “{error.filename}” cannot be read ({error.strerror}); ask for the right to read it."
+        ) from error
+
+    for where, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         here, dicom = Path(where), []
         for name in sorted(name for name in names if not name.startswith(".")):

@@ -14,6 +14,7 @@ from TernarySegmentLib import __version__
 from TernarySegmentLib.imaging.files.atomic import write_bytes
 from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, Source, check_dicom_output, write_dicom_seg
 from TernarySegmentLib.imaging.files.dicom_series import SERIES_UID
+from TernarySegmentLib.imaging.files.rtstruct import check_rtstruct_output, write_rtstruct
 from TernarySegmentLib.imaging.files.writing import (
     IMAGE_SUFFIXES,
     SUFFIXES,
@@ -39,6 +40,7 @@ class Outputs:
         preview: ``.png``.
         page: one-page report, ``.pdf`` or ``.png``.
         surface: ``.stl`` or ``.obj``.
+        rtstruct: ``.dcm``, for a scan in DICOM.
         report: JSON.
     """
 
@@ -47,6 +49,7 @@ class Outputs:
     preview: Path | None = None
     page: Path | None = None
     surface: Path | None = None
+    rtstruct: Path | None = None
     report: Path | None = None
 
     def check(self, case: str = "") -> None:
@@ -69,13 +72,16 @@ class Outputs:
             check_report(self.page, case)
 
     def check_source(self, source: Path) -> None:
-        """Refuse a DICOM segmentation of a scan that is not DICOM.
+        """Refuse a DICOM segmentation or contours of a scan that is not DICOM.
 
         Raises:
-            InputError: as :func:`~TernarySegmentLib.imaging.files.dicom_seg.check_dicom_output` says.
+            InputError, OutputError: as :func:`~TernarySegmentLib.imaging.files.dicom_seg.check_dicom_output` and
+                :func:`~TernarySegmentLib.imaging.files.rtstruct.check_rtstruct_output` say.
         """
         if self.dicom:
             check_dicom_output(source)
+        if self.rtstruct is not None:
+            check_rtstruct_output(source, self.rtstruct)
 
     @property
     def dicom(self) -> bool:
@@ -105,8 +111,7 @@ def write_outputs(result: Result, ct: sitk.Image, source: Source, outputs: Outpu
         write_mask(result.mask, outputs.mask, provenance=result.model)
         written["mask"] = outputs.mask
     elif result.found:
-        series = ct.GetMetaData(SERIES_UID) if ct.HasMetaDataKey(SERIES_UID) else ""
-        write_dicom_seg(result.mask, source, outputs.mask, series_uid=series, provenance=result.model)
+        write_dicom_seg(result.mask, source, outputs.mask, series_uid=_series_uid(ct), provenance=result.model)
         written["mask"] = outputs.mask
     if outputs.confidence and result.confidence_map is not None:
         write_image(result.confidence_map, outputs.confidence)
@@ -114,6 +119,9 @@ def write_outputs(result: Result, ct: sitk.Image, source: Source, outputs: Outpu
     if outputs.preview:
         write_preview(ct, result.mask, outputs.preview)
         written["preview"] = outputs.preview
+    if outputs.rtstruct and result.found:
+        write_rtstruct(result.mask, source, outputs.rtstruct, series_uid=_series_uid(ct), provenance=result.model)
+        written["rtstruct"] = outputs.rtstruct
     if outputs.surface and result.found:
         write_surface(closed_surface(result.mask), outputs.surface)
         written["surface"] = outputs.surface
@@ -125,6 +133,10 @@ def write_outputs(result: Result, ct: sitk.Image, source: Source, outputs: Outpu
         write_report(ct, result.mask, facts, outputs.page)
         written["page"] = outputs.page
     return written
+
+
+def _series_uid(ct: sitk.Image) -> str:
+    return ct.GetMetaData(SERIES_UID) if ct.HasMetaDataKey(SERIES_UID) else ""
 
 
 def report_of(

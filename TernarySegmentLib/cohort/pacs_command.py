@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from TernarySegmentLib.errors import InputError, TernarySegmentError
+from TernarySegmentLib.arguments import add_smoothing, add_threads
+from TernarySegmentLib.console import sentence
+from TernarySegmentLib.errors import InputError
 
 if TYPE_CHECKING:
     from TernarySegmentLib.cohort.dicomweb import ImageArchive, RemoteSeries
     from TernarySegmentLib.pipeline import Options
+
+log = logging.getLogger(__name__)
 
 EXIT_SOME_FAILED = 4
 
@@ -42,8 +47,8 @@ def add_pacs(commands: Any) -> None:
     pacs.add_argument(
         "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
     )
-    pacs.add_argument("--threads", type=int, default=0, metavar="N", help="default: all cores")
-    pacs.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth the border (default: off)")
+    add_threads(pacs)
+    add_smoothing(pacs)
     pacs.add_argument("--model", type=Path, help="another model file than the one shipped")
     pacs.add_argument("-q", "--quiet", action="store_true", help="no progress")
     pacs.set_defaults(command=run_pacs_command)
@@ -77,15 +82,17 @@ def run_pacs_command(options: argparse.Namespace) -> int:
         return 0
     stored = failed = 0
     for number, series in enumerate(found, 1):
+        worked = True
         try:
             if not options.again and archive.holds_result(series, model):
                 outcome = "holds a result of this model"
             else:
                 outcome, kept = _segment_remote(archive, series, settings, options.rtstruct)
                 stored += kept
-        except TernarySegmentError as error:
-            outcome, failed = str(error), failed + 1
-        if not options.quiet:
+        except Exception as error:  # one series must not stop the others
+            log.debug("%s failed", series.uid, exc_info=True)
+            outcome, failed, worked = sentence(error), failed + 1, False
+        if not (options.quiet and worked):
             print(f"{number}/{len(found)}  {series.uid}: {outcome}", file=sys.stderr, flush=True)
     print(f"{len(found)} CT series, {stored} results stored, {failed} failed")
     return EXIT_SOME_FAILED if failed else 0
@@ -123,4 +130,4 @@ def _segment_remote(archive: ImageArchive, series: RemoteSeries, settings: Optio
         # the segmentation last: it marks the series as finished
         for path in sorted(results.glob("*.dcm")):
             archive.store(path)
-    return f"{result.measures.volume_ml:.1f} mL, stored", True
+    return " ".join((f"{result.measures.volume_ml:.1f} mL, stored.", *result.warnings)), True

@@ -114,6 +114,15 @@ def read_record(folder: Path, name: str) -> Record | None:
     return record if record.name == name else None
 
 
+def is_foreign(path: Path) -> bool:
+    """True for a JSON file that is no record, such as a header beside a scan; one that is damaged may be."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return not (isinstance(values, dict) and {"name", "status", "content"} <= values.keys())
+
+
 def content_hash(files: Iterable[Path]) -> str:
     """SHA-256 of files' bytes, in the order of their names.
 

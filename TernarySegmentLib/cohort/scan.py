@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import sys
 import time
@@ -20,6 +19,7 @@ from TernarySegmentLib.cohort.cases import Case
 from TernarySegmentLib.cohort.outputs import Outputs, report_of, write_outputs
 from TernarySegmentLib.cohort.record import Record, content_hash, read_record, record_path, stamp_of
 from TernarySegmentLib.errors import ClusterError, OutputError, TernarySegmentError
+from TernarySegmentLib.imaging.files.atomic import remains_of
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.imaging.files.series import read_slices
 from TernarySegmentLib.imaging.report.preview import thumbnail_png
@@ -42,11 +42,12 @@ class Endings:
     preview: str = ""
     page: str = ""
     surface: str = ""
+    rtstruct: str = ""
 
     def outputs(self, folder: Path, name: str) -> Outputs:
         """Where the outputs of one scan lie."""
-        # the confidence map may end like the mask, the page like the preview
-        inserted = {"confidence": "-confidence", "preview": "-preview", "page": "-page"}
+        # the confidence map and the contours may end like the mask, the page like the preview
+        inserted = {kind: f"-{kind}" for kind in ("confidence", "preview", "page", "rtstruct")}
         paths = {
             kind: folder / f"{name}{inserted.get(kind, '')}{ending}" for kind, ending in vars(self).items() if ending
         }
@@ -71,10 +72,16 @@ class Work:
     model: str
     version: str = __version__
 
+    def paths(self, case: Case) -> dict[str, Path]:
+        """The files that are written of a scan, by what they are."""
+        outputs = {kind: path for kind, path in vars(self.endings.outputs(self.folder, case.name)).items() if path}
+        return {**outputs, "record": record_path(self.folder, case.name)}
+
     def settings(self, case: Case) -> str:
         """A digest of what changes an output besides scan, model and version: neither back end nor threads do."""
         options = self.options
-        described = f"{options.smoothing_mm} {case.region or options.region} {options.flipped} {self.endings}"
+        endings = ", ".join(f"{kind}={ending!r}" for kind, ending in vars(self.endings).items() if ending)
+        described = f"{options.smoothing_mm} {case.region or options.region} {options.flipped} {endings}"
         return sha256(described.encode()).hexdigest()
 
 
@@ -232,12 +239,11 @@ def doubt_of(result: Result, places: list[SuspiciousRegion]) -> float:
 
 
 def _remove_remains(work: Work, case: Case) -> None:
-    """Delete what a killed run left half-written of this scan, under the temporary names of ``atomic_path``."""
-    for path in (*vars(work.endings.outputs(work.folder, case.name)).values(), record_path(work.folder, case.name)):
-        if path is not None:
-            for remains in path.parent.glob(f".{'[0-9a-f]' * 8}-{glob.escape(path.name.lower())}"):
-                with suppress(OSError):
-                    remains.unlink()
+    """Delete what a killed run left half-written of this scan."""
+    for path in work.paths(case).values():
+        for remains in remains_of(path):
+            with suppress(OSError):
+                remains.unlink()
 
 
 def _peak_memory() -> float | None:

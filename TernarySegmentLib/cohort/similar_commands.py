@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from TernarySegmentLib.arguments import add_threads, number
 from TernarySegmentLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
     )
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: all cores")
+    add_threads(parser)
     parser.add_argument("--model", type=Path, help="another model file than the one shipped")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
@@ -159,7 +160,9 @@ def add_similar(commands: Any) -> None:
     )
     similar.add_argument("scan", type=Path, metavar="SCAN", help="NIfTI, NRRD or MetaImage file, or a DICOM folder")
     similar.add_argument("--index", type=Path, required=True, metavar="FILE", help="what the command index wrote")
-    similar.add_argument("-n", "--count", type=int, default=10, metavar="N", help="how many (default: %(default)s)")
+    similar.add_argument(
+        "-n", "--count", type=number(int, 1, 1_000_000), default=10, metavar="N", help="how many (default: %(default)s)"
+    )
     similar.add_argument("--report", type=Path, metavar="JSON", help="write the list")
     _add_engine_options(similar)
     similar.set_defaults(command=run_similar_command)
@@ -174,12 +177,12 @@ def run_similar_command(options: argparse.Namespace) -> int:
     from TernarySegmentLib.cohort.codes import describe
     from TernarySegmentLib.cohort.index import read_index
     from TernarySegmentLib.engine.network import drain
+    from TernarySegmentLib.imaging.files.outputs import check_outputs
     from TernarySegmentLib.imaging.files.reading import read_ct
     from TernarySegmentLib.pipeline import load_model
 
-    if options.count < 1:
-        raise InputError(f"{options.count} scans cannot be listed; give -n 1 or more.")
     settings = _pipeline_options(options)
+    check_outputs({"--report": options.report}, [options.scan, options.index, settings.model])
     index = read_index(options.index)
     index.check_model(load_model(settings.model).sha256)
     if not index.entries:
@@ -220,7 +223,7 @@ def _line(neighbour: Neighbour) -> str:
 
 
 def _write_report(path: Path, scan: Path, index: Index, neighbours: list[Neighbour]) -> None:
-    from TernarySegmentLib.imaging.files.writing import atomic_path
+    from TernarySegmentLib.imaging.files.atomic import write_bytes
 
     listed = [
         {
@@ -230,6 +233,5 @@ def _write_report(path: Path, scan: Path, index: Index, neighbours: list[Neighbo
         for each in neighbours
     ]  # fmt: skip
     report = {"input": scan.name, "model": index.model, "scans": len(index.entries), "neighbours": listed}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_bytes(path, (json.dumps(report, indent=2) + "\n").encode())
     print(f"report: {path}")

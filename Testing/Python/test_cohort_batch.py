@@ -17,6 +17,7 @@ from test_imaging_reading import UID
 from TernarySegmentLib import cli
 from TernarySegmentLib.cohort.commands import EXIT_SOME_FAILED
 from TernarySegmentLib.cohort.record import read_record
+from TernarySegmentLib.imaging.files.atomic import atomic_path, remains_of
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.phantom import make_phantom
 
@@ -156,9 +157,13 @@ def test_a_killed_batch_leaves_whole_files_and_goes_on_where_it_was(scans, tmp_p
     for mask in output.rglob("*.seg.nrrd"):
         sitk.ReadImage(str(mask))
     # what the kill may have left half-written of a scan goes with the next run
-    remains = output / "p4" / ".0123abcd-ct.seg.nrrd"
-    remains.parent.mkdir(exist_ok=True)
-    remains.touch()
+    (output / "p4").mkdir(exist_ok=True)
+    with atomic_path(output / "p4" / "ct.seg.nrrd") as temporary:
+        temporary.touch()
+        remains = temporary.with_name(temporary.name + "x")  # the name itself goes with the block
+        remains.touch()
+    (output / "p4" / "ct.seg.nrrd").unlink()
+    assert remains in remains_of(output / "p4" / "ct.seg.nrrd")
     before = {path.parent.name for path in records_in(output)}
     assert len(before) < 5
     again = done_again(output, lambda: batch(more, "-o", output))
@@ -213,7 +218,6 @@ def test_no_field_of_a_dicom_header_reaches_table_page_or_record(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--workers", "-1"], "no number of workers"),
         (["--tls-ca", "ca.pem"], "all three"),
         (["--region", "0", "0", "0", "0", "1", "1"], "no volume"),
     ],
@@ -224,6 +228,61 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_written(
     assert cli.main(["batch", str(scans), "-o", str(tmp_path / "out"), *arguments]) == 1
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (["batch", "scans", "-o", "out"], [("--workers", "-1"), ("--threads", "9999"), ("--smoothing", "nan")]),
+        (["pacs", "--dicomweb", "https://x", "--query", "PatientID=1"], [("--threads", "-1"), ("--smoothing", "1e9")]),
+        (["index", "scans", "-o", "a.npz"], [("--threads", "-1")]),
+        (["similar", "ct.nii", "--index", "a.npz"], [("--threads", "1.5"), ("--count", "0")]),
+    ],
+)
+def test_numbers_out_of_bounds_are_refused_by_every_command_naming_the_bounds(command, options, capsys):
+    for option in options:
+        with pytest.raises(SystemExit):
+            cli.main([*command, *option])
+        assert f"“{option[1]}” is no number from" in capsys.readouterr().err
+
+
+def into_the_scans(folder: Path) -> list:
+    return [folder / "scans", "-o", folder / "scans", "--format", ".nii.gz"]
+
+
+def through_a_link(folder: Path) -> list:
+    (folder / "out" / "p1").mkdir(parents=True)
+    (folder / "out" / "p1" / "ct.seg.nrrd").symlink_to(folder / "scans" / "p1" / "ct.nii.gz")
+    return [folder / "scans", "-o", folder / "out"]
+
+
+def over_the_list(folder: Path) -> list:
+    (folder / "results.csv").write_text("input,my remarks\nscans/p1/ct.nii.gz,see again\n")
+    return [folder / "results.csv", "-o", folder]
+
+
+def over_a_header_beside_the_scan(folder: Path) -> list:
+    (folder / "scans" / "p1" / "ct.json").write_text('{"Manufacturer": "x"}')
+    return [folder / "scans", "-o", folder / "scans"]
+
+
+def mask_over_a_confidence_map(folder: Path) -> list:
+    shutil.copy(folder / "scans" / "p1" / "ct.nii.gz", folder / "scans" / "p1" / "ct-confidence.nii.gz")
+    return [folder / "scans", "-o", folder / "out", "--format", ".nii.gz", "--confidence", ".nii.gz"]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [into_the_scans, through_a_link, over_the_list, over_a_header_beside_the_scan, mask_over_a_confidence_map],
+)
+def test_a_batch_that_would_overwrite_what_is_not_its_own_is_refused_before_computing(scans, tmp_path, way, capsys):
+    shutil.copytree(scans, tmp_path / "scans")
+    arguments = way(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert batch(*arguments) == 1
+    said = capsys.readouterr().err
+    assert "choose another output folder" in said or "give the scans other names" in said
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_region_limits_segment_as_it_limits_the_pipeline(scans, tmp_path):

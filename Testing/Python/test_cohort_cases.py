@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,34 @@ def test_nothing_there_is_said_in_a_sentence(tmp_path):
         find_cases([tmp_path / "missing"], tmp_path / "out")
     with pytest.raises(InputError, match="no CT in"):
         find_cases([touch(tmp_path, "text.txt")], tmp_path / "out")
+
+
+def test_a_folder_that_may_not_be_read_is_a_scan_that_fails(unprivileged):
+    touch(unprivileged, "a/ct.nii", "closed/ct.nii")
+    (unprivileged / "closed").chmod(0)
+    found = {case.name: case.refusal for case in find_cases([unprivileged], unprivileged / "out").cases}
+    (unprivileged / "closed").chmod(0o700)
+    assert found.pop("a/ct") == ""
+    assert "closed” cannot be read" in found.pop("closed")
+    assert not found
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="these systems know no such names")
+def test_a_name_that_is_no_unicode_is_refused_under_a_name_that_tables_can_hold(tmp_path):
+    touch(tmp_path, "a/ct.nii")
+    (tmp_path / os.fsdecode(b"b\xff")).mkdir()
+    touch(tmp_path / os.fsdecode(b"b\xff"), "ct.nii")
+    first, second = find_cases([tmp_path], tmp_path / "out").cases
+    assert (first.name, first.refusal) == ("a/ct", "")
+    assert second.name.encode() == rb"b\udcff/ct"
+    assert "no valid Unicode" in second.refusal
+
+
+def test_linked_folders_are_searched_and_circles_end(tmp_path):
+    touch(tmp_path, "in/p1/ct.nii", "elsewhere/ct.nii")
+    (tmp_path / "in" / "p2").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "p1" / "up").symlink_to(tmp_path / "in")
+    assert len(find_cases([tmp_path / "in"], tmp_path / "out").cases) == 2
 
 
 # --- DICOM ------------------------------------------------------------------------------------------------------------

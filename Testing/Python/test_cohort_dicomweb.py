@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from TernarySegmentLib import cli
-from TernarySegmentLib.cohort.dicomweb import PASSWORD, TOKEN, USER, ImageArchive
+from TernarySegmentLib.cohort.dicomweb import PASSWORD, TOKEN, USER, ImageArchive, RemoteSeries
 from TernarySegmentLib.errors import ArchiveError, InputError
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.phantom import make_phantom
@@ -236,6 +236,30 @@ def test_a_scan_without_a_pancreas_is_told_and_nothing_is_stored(orthanc, login,
     assert pacs(orthanc, "--query", "PatientID=CHEST") == 0
     assert "no pancreas found, nothing stored" in capsys.readouterr().err
     assert orthanc.fetch("1.2.826.0.1.3680043.8.498.7", "SEG") == []
+
+
+def test_a_series_that_fails_in_any_way_does_not_stop_the_others_and_is_told(monkeypatch, capsys):
+    faults = [OSError(28, "No space left on device"), MemoryError(), ValueError("bad multipart"), ArchiveError("Gone.")]
+
+    class Failing:
+        def __init__(self, *arguments):
+            self.faults = iter(faults)
+
+        def find(self, query):
+            return [RemoteSeries("1", f"1.{number}", "", "", 20) for number in range(len(faults))]
+
+        def holds_result(self, series, model):
+            return False
+
+        def fetch(self, series, folder):
+            raise next(self.faults)
+
+    monkeypatch.setattr("TernarySegmentLib.cohort.dicomweb.ImageArchive", Failing)
+    assert cli.main(["pacs", "--dicomweb", "https://x.example", "--query", "PatientID=1", "-q"]) == 4
+    captured = capsys.readouterr()
+    assert "4 CT series, 0 results stored, 4 failed" in captured.out
+    for words in ("No space left", "not enough free memory", "bad multipart", "Gone."):
+        assert words in captured.err
 
 
 # --- who may, and over what -------------------------------------------------------------------------------------------

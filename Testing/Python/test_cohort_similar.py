@@ -183,6 +183,76 @@ def test_missing_damaged_foreign_and_newer_files_are_refused(tmp_path):
         read_index(path)
 
 
+def shorter_codes(parts: dict) -> None:
+    parts["levels"] = parts["levels"][:, :-1]
+
+
+def more_names(parts: dict) -> None:
+    parts["manifest"]["names"].append("one more")
+
+
+def other_kind(parts: dict) -> None:
+    parts["low"] = parts["low"].astype(np.float64)
+
+
+def thresholds_no_number(parts: dict) -> None:
+    parts["high"][0] = np.nan
+
+
+def no_channels(parts: dict) -> None:
+    parts["manifest"]["channels"] = "96"
+
+
+def no_measures(parts: dict) -> None:
+    del parts["measures"]
+
+
+def no_version(parts: dict) -> None:
+    del parts["manifest"]["version"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [shorter_codes, more_names, other_kind, thresholds_no_number, no_channels, no_measures, no_version],
+)
+def test_an_index_that_contradicts_itself_is_refused_before_it_is_searched(tmp_path, change):
+    path = tmp_path / "index.npz"
+    write_index(Index.empty("model", 96).with_scans(scans(3)), path)
+    with np.load(path) as stored:
+        parts = {name: stored[name].copy() for name in stored.files}
+    parts["manifest"] = json.loads(parts["manifest"].tobytes())
+    change(parts)
+    parts["manifest"] = np.frombuffer(json.dumps(parts["manifest"]).encode(), np.uint8)
+    np.savez(path, **parts)
+    with pytest.raises(InputError, match=r"contradicts itself|is no index"):
+        read_index(path)
+
+
+def test_codes_of_another_length_are_not_searched():
+    index = Index.empty("model", 96).with_scans(scans(3))
+    with pytest.raises(InputError, match="64 channels"):
+        index.search(np.zeros(64, np.float32))
+
+
+def test_neither_scan_nor_index_is_overwritten_by_the_report(archive, indexed, capsys):
+    scan = archive / "even" / "0.nrrd"
+    for lost in (scan, indexed):
+        before = lost.read_bytes()
+        assert cli.main(["similar", str(scan), "--index", str(indexed), "--report", str(lost)]) == 1
+        assert "would overwrite the input" in capsys.readouterr().err
+        assert lost.read_bytes() == before
+
+
+def test_an_archive_of_which_a_part_cannot_be_read_is_refused(unprivileged):
+    for name in ("a", "closed"):
+        (unprivileged / name).mkdir()
+        (unprivileged / name / "ct.nrrd").touch()
+    (unprivileged / "closed").chmod(0)
+    with pytest.raises(InputError, match="closed” cannot be read"):
+        find_scans(unprivileged)
+    (unprivileged / "closed").chmod(0o700)
+
+
 def test_an_index_of_another_model_is_refused_by_both_commands(archive, tmp_path, capsys):
     path = tmp_path / "other.npz"
     write_index(Index.empty("0" * 64, code_channels(load_model())).with_scans([]), path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_masks_on_two_grids_are_refused_saying_what_differs(files, change, sente
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"text", "cannot be read"), (None, "no file")],
+    [(b"text", "no NIfTI header"), (None, "no file")],
 )
 def test_what_is_no_mask_is_refused_in_a_sentence(files, content, sentence, capsys):
     (files / "reference.nii.gz").unlink()
@@ -116,3 +117,45 @@ def test_an_image_with_fractions_is_no_mask(files, capsys):
     sitk.WriteImage(sitk.Cast(box(8, 18), sitk.sitkFloat32) * 0.5, str(files / "reference.nii.gz"))
     assert compare(files) == 1
     assert "fractions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["reference.nii.gz", "reference.mha", "reference.seg.nrrd"])
+def test_a_damaged_mask_is_refused_and_never_compared(tmp_path, name, capsys):
+    noise = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 2, (20, 40, 40)).astype(np.uint8))
+    for path in (tmp_path / "mask.nrrd", tmp_path / name):
+        sitk.WriteImage(noise, str(path), useCompression=True)
+    assert cli.main(["compare", str(tmp_path / "mask.nrrd"), str(tmp_path / name)]) == 0
+    whole = (tmp_path / name).read_bytes()
+    capsys.readouterr()
+    for place in (len(whole) // 2, len(whole) * 3 // 4):
+        (tmp_path / name).write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        assert cli.main(["compare", str(tmp_path / "mask.nrrd"), str(tmp_path / name)]) == 1, place
+        assert "damaged" in capsys.readouterr().err
+
+
+def test_a_pipe_is_no_mask(files, capsys):
+    (files / "reference.nii.gz").unlink()
+    os.mkfifo(files / "reference.nii.gz")
+    assert compare(files) == 1
+    assert "pipe or device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["--report", "--picture"])
+@pytest.mark.parametrize("lost", ["mask.nrrd", "reference.nii.gz", "ct.nrrd"])
+def test_what_is_compared_is_never_overwritten(files, output, lost, capsys):
+    target = files / "link.png"
+    target.symlink_to(files / lost)
+    before = (files / lost).read_bytes()
+    assert compare(files, "--ct", str(files / "ct.nrrd"), output, str(target)) == 1
+    assert "would overwrite the input" in capsys.readouterr().err
+    assert (files / lost).read_bytes() == before
+
+
+def test_labels_that_change_what_the_figures_mean_are_told(files, capsys):
+    assert compare(files) == 0
+    assert "all 2 labels of the reference (1, 3) count" in capsys.readouterr().err
+    assert compare(files, "--label", "7") == 1
+    assert "no voxel of label 7, only 1, 3" in capsys.readouterr().err
+    sitk.WriteImage(box(8, 18) * 0, str(files / "mask.nrrd"))
+    assert compare(files, "--label", "3") == 0
+    assert "the mask is empty" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,7 +39,7 @@ def atomic_path(path: str | Path, check: Callable[[Path], None] | None = None) -
         target = Path(os.path.realpath(path))
         refuse_special(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".ternarysegment-{uuid.uuid4().hex[:8]}{_suffix(target.name.lower())}")
+        temporary = target.with_name(f"{_prefix(target)}{uuid.uuid4().hex[:4]}{_suffix(target.name.lower())}")
         yield temporary
         _flush(temporary)
         if check is not None:
@@ -58,6 +59,18 @@ def atomic_path(path: str | Path, check: Callable[[Path], None] | None = None) -
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def remains_of(path: str | Path) -> list[Path]:
+    """Temporary files that writers of this very path left beside it when they were killed."""
+    target = Path(os.path.realpath(path))
+    return sorted(target.parent.glob(f"{_prefix(target)}*"))
+
+
+def _prefix(target: Path) -> str:
+    """How temporary names for a file begin: short, since the file's own name may be as long as a system allows."""
+    name = target.name.encode("utf-8", "surrogateescape")
+    return f".ternarysegment-{zlib.crc32(name):08x}-"
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
