@@ -1,4 +1,4 @@
-"""From the collected figures to ``docs/performance.md`` and its chart."""
+"""From the collected figures to ``docs/performance.md``, the long tables behind it, and its chart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from TernarySegmentLib.bench import contestants as engines
 
 BEGIN, END = "<!-- figures: written by `python -m TernarySegmentLib bench` -->", "<!-- end of figures -->"
-PAGE, CHART = "performance.md", "performance.png"
+PAGE, TABLES, CHART = "performance.md", "performance-tables.md", "performance.png"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -279,20 +279,32 @@ def _standin(results: dict[str, Any]) -> list[str]:
     ]
 
 
-def markdown(results: dict[str, Any]) -> str:
-    """All tables that there are figures for."""
+SUMMARY = (_claims, _memory, _pipeline, _sizes)
+"""What the page shows of the figures."""
+DETAILS = (_networks, _ratios, _scaling, _layers, _standin)
+"""What the page of tables shows."""
+
+
+def summary(results: dict[str, Any]) -> str:
+    """The machine, the chart and the short tables, as Markdown."""
     machine = results["machine"]
     parts = [
         f"{machine['processor']}, {machine['instructions']}, {machine['cores']} cores; {machine['system']}; "
-        f"{machine['libraries']}."
+        f"{machine['libraries']}.",
+        *_warning(results),
     ]
-    if results.get("quick"):
-        parts.append("**A smoke test: tiny shapes, one turn. These figures mean nothing.**")
     if results.get("networks"):
         parts.append(f"![Time of the fine network in each engine]({CHART})")
-    for section in (_claims, _networks, _ratios, _scaling, _layers, _memory, _pipeline, _sizes, _standin):
-        parts += section(results)
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *(part for section in SUMMARY for part in section(results))])
+
+
+def details(results: dict[str, Any]) -> str:
+    """The long tables, as Markdown."""
+    return "\n\n".join([*_warning(results), *(part for section in DETAILS for part in section(results))])
+
+
+def _warning(results: dict[str, Any]) -> list[str]:
+    return ["**A smoke test: tiny shapes, one turn. These figures mean nothing.**"] if results.get("quick") else []
 
 
 def chart(results: dict[str, Any], path: Path) -> None:
@@ -324,18 +336,20 @@ def chart(results: dict[str, Any], path: Path) -> None:
 
 
 def write(results: dict[str, Any], folder: Path) -> str:
-    """Put the tables between the page's marks (a new page where there is none) and draw the chart.
+    """Put the tables between the marks of both pages (new ones where there are none) and draw the chart.
 
     Returns:
-        The tables.
+        All tables.
     """
-    text, page = markdown(results), folder / PAGE
-    before, after = "# Performance\n\n", "\n"
-    if page.exists():
-        content = page.read_text(encoding="utf-8")
-        if BEGIN in content and END in content:
-            before, after = content.split(BEGIN)[0], content.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    texts = {PAGE: summary(results), TABLES: details(results)}
+    for name, text in texts.items():
+        page = folder / name
+        before, after = "# Performance\n\n", "\n"
+        if page.exists():
+            content = page.read_text(encoding="utf-8")
+            if BEGIN in content and END in content:
+                before, after = content.split(BEGIN)[0], content.split(END)[1]
+        page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
     if results.get("networks"):
         chart(results, folder / CHART)
-    return text
+    return "\n\n".join(texts.values())
