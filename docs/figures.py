@@ -176,31 +176,10 @@ def _arrow(axes: Axes, start: tuple[float, float], stop: tuple[float, float], **
 
 
 def architecture(folder: Path) -> None:
-    """The layers of the program; an arrow reads "uses"."""
-    _, axes = plt.subplots(figsize=(7.5, 4.2))
-    axes.set(xlim=(0, 10), ylim=(0, 5.6))
-    axes.axis("off")
-    blue, orange, green, grey = "#dceaf7", "#fde3cd", "#dff0d8", "#f2f2f2"
-    _box(axes, 0.2, 4.7, 2.8, 0.7, "TernarySegment/\nthe module of 3D Slicer", orange)
-    _box(axes, 0.2, 3.5, 2.8, 0.7, "slicer_ui\npanel, nodes, threads (qt, vtk)", orange)
-    _box(axes, 3.6, 3.5, 2.4, 0.7, "cli\ncommand line", blue)
-    _box(axes, 6.9, 3.5, 2.9, 0.7, "training\ntrain, evaluate, export (torch)", green)
-    _box(axes, 1.3, 2.6, 3.8, 0.55, "review: suspicious regions, corrections", blue)
-    _box(axes, 1.3, 1.75, 3.8, 0.55, "pipeline: segment(), a generator", blue)
-    _box(axes, 1.3, 0.9, 3.8, 0.55, "imaging: reading, grids, writing (SimpleITK)", blue)
-    _box(axes, 1.3, 0.05, 3.8, 0.55, "engine: bit planes, kernels (numpy, numba)", blue)
-    _box(axes, 6.9, 0.05, 2.9, 0.55, "Resources/Models/pancreas.npz", grey)
-    _arrow(axes, (1.6, 4.7), (1.6, 4.25))
-    _arrow(axes, (1.9, 3.5), (2.6, 3.2))
-    _arrow(axes, (4.8, 3.5), (4.1, 3.2))
-    for top in (2.6, 1.75, 0.9):
-        _arrow(axes, (3.2, top), (3.2, top - 0.27))
-    _arrow(axes, (7.5, 3.5), (5.15, 2.9), connectionstyle="arc3,rad=-0.1")
-    _arrow(axes, (8.3, 3.5), (8.3, 0.65))
-    axes.text(8.4, 2.0, "writes", fontsize=7, color=LINE)
-    _arrow(axes, (5.15, 0.32), (6.85, 0.32))
-    axes.text(5.8, 0.38, "reads", fontsize=7, color=LINE)
-    save("architecture", folder)
+    """The library's folders and who imports whom."""
+    from architecture import draw
+
+    (folder / "architecture.svg").write_text(draw(), encoding="utf-8")
 
 
 def network(graph: Graph, name: str, folder: Path) -> None:

@@ -48,7 +48,7 @@ class Agreement:
 
 
 def surfaces_available() -> bool:
-    """Tell if surfaces can be measured: the package surface-distance is installed."""
+    """True when surfaces can be measured: the package surface-distance is installed."""
     return importlib.util.find_spec("surface_distance") is not None
 
 

@@ -36,7 +36,7 @@ CAPTION = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What the page tells beside what is measured on the images.
+    """What the page says beside what is measured on the images.
 
     Attributes:
         confidence: in words; empty leaves it out.
@@ -58,7 +58,7 @@ class Facts:
 
 
 def check_report(path: str | Path, case: str = "") -> None:
-    """Whether a report can be written there; call it before minutes are spent.
+    """Check that a report can be written there, before minutes are spent.
 
     Raises:
         OutputError: another ending than ``.pdf`` or ``.png``.

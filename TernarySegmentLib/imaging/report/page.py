@@ -74,7 +74,7 @@ Item = Text | Block | Picture
 
 
 def check_text(text: str, path: str | Path) -> None:
-    """Whether the fonts of a page at that path can write a text.
+    """Check that the fonts of a page at that path can write a text.
 
     Raises:
         InputError: a character is missing, naming it.
