@@ -131,7 +131,7 @@ def test_the_homepage_has_sentence_picture_tutorial_sample_data_publication_and_
     introduction = README.split("\n## ")[0]
     sentence = introduction.split("\n\n")[1].split(". ")[0]
     assert all(word in sentence for word in ("pancreas", "CT", "CPU"))
-    assert re.search(r"!\[[^]]+\]\(Resources/Screenshots/\w+\.png\)", introduction)
+    assert re.search(r"!\[[^]]+\]\(Resources/Screenshots/[\w-]+\.png\)", introduction)
     assert "Not a medical device" in introduction
     tutorial = re.search(r"^## Tutorial.*?(?=^## )", README, re.MULTILINE | re.DOTALL)
     assert tutorial, "no section Tutorial"
