@@ -1,4 +1,4 @@
-"""Tell the CT series among many DICOM files apart, and read one of them."""
+"""Distinguish the CT series among many DICOM files, and read one of them."""
 
 from __future__ import annotations
 
