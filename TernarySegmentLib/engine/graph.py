@@ -6,7 +6,7 @@ channels, so that all layers work at half the grid's resolution or coarser; the 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal["first", "conv", "pool", "upsample", "concat", "head"]
@@ -29,6 +29,8 @@ class Layer:
         channels: output channels; for the head, number of labels × 8 block voxels, label-major.
         kernel: 1 or 3, of ``first``, ``conv`` and ``head``.
         stride: 1 or 2, of ``conv``.
+        trits: output channels that are made of each sum, by as many pairs of thresholds, of ``first`` and ``conv``:
+            first those of every sum's first pair, then those of the second.
     """
 
     name: str
@@ -37,6 +39,12 @@ class Layer:
     channels: int
     kernel: int = 3
     stride: int = 1
+    trits: int = 1
+
+    @property
+    def sums(self) -> int:
+        """Number of sums for each voxel, one set of weights each."""
+        return self.channels // self.trits
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,27 @@ class Graph:
         if not kept:
             raise KeyError(f"no layer is called {name!r}; there are {[layer.name for layer in self.layers]}")
         return Graph(kept)
+
+    def with_trits(self, trits: int) -> Graph:
+        """The same layers with several ternary channels made of each sum; the head's outputs stay as they are.
+
+        Examples:
+            >>> graph = unet((32, 64), labels=9).with_trits(2)
+            >>> graph["enc1"].channels, graph["enc1"].sums, graph["scores"].channels
+            (128, 64, 72)
+        """
+        return Graph(
+            tuple(
+                layer
+                if layer.kind == "head"
+                else replace(
+                    layer,
+                    channels=layer.channels * trits,
+                    trits=layer.trits * trits if layer.kind in ("first", "conv") else 1,
+                )
+                for layer in self.layers
+            )
+        )
 
     def last_use(self) -> dict[str, int]:
         """Index of the last layer that reads each tensor, after which its buffer is free."""

@@ -73,12 +73,12 @@ def _expand(nonzero: Any, negative: Any, codes: Any) -> None:
 
 
 @compiled(
-    types.void(_CODES, uint8[::1], int8[:, ::1], int16[::1], int16[::1], _PLANE, _PLANE, *[int64] * 4),
+    types.void(_CODES, uint8[::1], int8[:, ::1], int16[::1], int16[::1], _PLANE, _PLANE, *[int64] * 5),
     possible=vectors.AVX2,
 )  # fmt: skip
 def _convolve_lookup(
     codes: Any, weights: Any, table: Any, low: Any, high: Any, out_nonzero: Any, out_negative: Any,
-    kernel: int, stride: int, start: int, stop: int,
+    trits: int, kernel: int, stride: int, start: int, stop: int,
 ) -> None:  # fmt: skip
     """``codes`` begins with the first slice that output slice ``start`` reads."""
     height, width = out_nonzero.shape[1] - 2, out_nonzero.shape[2] - 2
@@ -89,7 +89,7 @@ def _convolve_lookup(
     run = kernel * words  # of the taps along x, which lie side by side
     depth = 8 * kernel * kernel * run  # bytes of weights for one output channel
     inset = 1 - kernel // 2
-    channels = low.shape[0]
+    channels = low.shape[0] // trits
     wide = channels // (2 * WORD) * (2 * WORD)
     starts = np.empty(_NARROW_VOXELS, np.int64)
     sums = np.empty(_NARROW_VOXELS * WORD, np.int16)
@@ -116,12 +116,13 @@ def _convolve_lookup(
                             else:
                                 _look_up_short_row(*look_up, table.ctypes.data, sums.ctypes.data)
                         for voxel in range(voxels):
-                            packed = _threshold16(
-                                sums.ctypes.data + 2 * WORD * voxel,
-                                low.ctypes.data + 2 * channel, high.ctypes.data + 2 * channel,
-                            )  # fmt: skip
-                            out_nonzero[z + 1, y + 1, x + voxel + 1, channel // WORD] = packed[0]
-                            out_negative[z + 1, y + 1, x + voxel + 1, channel // WORD] = packed[1]
+                            for out in range(channel, trits * channels, channels):
+                                packed = _threshold16(
+                                    sums.ctypes.data + 2 * WORD * voxel,
+                                    low.ctypes.data + 2 * out, high.ctypes.data + 2 * out,
+                                )  # fmt: skip
+                                out_nonzero[z + 1, y + 1, x + voxel + 1, out // WORD] = packed[0]
+                                out_negative[z + 1, y + 1, x + voxel + 1, out // WORD] = packed[1]
                 continue
             if groups == 2 and channel % (2 * WORD):
                 continue  # done together with the group before
@@ -148,21 +149,21 @@ def _convolve_lookup(
                 for voxel in range(min(voxels, height * width - first)):
                     y, x = divmod(first + voxel, width)
                     for index in range(groups):
-                        packed = _threshold16(
-                            sums.ctypes.data + 2 * WORD * (voxel * groups + index),
-                            low.ctypes.data + 2 * (channel + index * WORD),
-                            high.ctypes.data + 2 * (channel + index * WORD),
-                        )  # fmt: skip
-                        out_nonzero[z + 1, y + 1, x + 1, channel // WORD + index] = packed[0]
-                        out_negative[z + 1, y + 1, x + 1, channel // WORD + index] = packed[1]
+                        for out in range(channel + index * WORD, trits * channels, channels):
+                            packed = _threshold16(
+                                sums.ctypes.data + 2 * WORD * (voxel * groups + index),
+                                low.ctypes.data + 2 * out, high.ctypes.data + 2 * out,
+                            )  # fmt: skip
+                            out_nonzero[z + 1, y + 1, x + 1, out // WORD] = packed[0]
+                            out_negative[z + 1, y + 1, x + 1, out // WORD] = packed[1]
 
 
 @compiled(
-    types.void(_PLANE, _PLANE, uint32[:, ::1], uint32[:, ::1], int32[::1], int32[::1], _PLANE, _PLANE, *[int64] * 4)
+    types.void(_PLANE, _PLANE, uint32[:, ::1], uint32[:, ::1], int32[::1], int32[::1], _PLANE, _PLANE, *[int64] * 5)
 )  # fmt: skip
 def _convolve_popcount(
     nonzero: Any, negative: Any, weights_nonzero: Any, weights_negative: Any, low: Any, high: Any,
-    out_nonzero: Any, out_negative: Any, kernel: int, stride: int, start: int, stop: int,
+    out_nonzero: Any, out_negative: Any, trits: int, kernel: int, stride: int, start: int, stop: int,
 ) -> None:  # fmt: skip
     """The planes begin with the first slice that output slice ``start`` reads."""
     height, width = out_nonzero.shape[1] - 2, out_nonzero.shape[2] - 2
@@ -171,7 +172,7 @@ def _convolve_popcount(
     plane = line * nonzero.shape[1]
     run = kernel * nonzero.shape[3]
     inset = 1 - kernel // 2
-    channels = low.shape[0]
+    channels = low.shape[0] // trits
     starts = np.empty(_COUNT_VOXELS, np.int64)
     sums = np.empty(_COUNT_VOXELS * WORD, np.int32)
     for z in range(start, stop):
@@ -192,24 +193,25 @@ def _convolve_popcount(
                     )  # fmt: skip
                 for voxel in range(min(_COUNT_VOXELS, height * width - first)):
                     y, x = divmod(first + voxel, width)
-                    words = _threshold32(
-                        sums.ctypes.data + 4 * WORD * voxel, low.ctypes.data + 4 * channel,
-                        high.ctypes.data + 4 * channel,
-                    )  # fmt: skip
-                    out_nonzero[z + 1, y + 1, x + 1, channel // WORD] = words[0]
-                    out_negative[z + 1, y + 1, x + 1, channel // WORD] = words[1]
+                    for out in range(channel, trits * channels, channels):
+                        words = _threshold32(
+                            sums.ctypes.data + 4 * WORD * voxel, low.ctypes.data + 4 * out, high.ctypes.data + 4 * out
+                        )
+                        out_nonzero[z + 1, y + 1, x + 1, out // WORD] = words[0]
+                        out_negative[z + 1, y + 1, x + 1, out // WORD] = words[1]
 
 
-@compiled(types.void(int16[:, :, :, ::1], int16[:, :, :, ::1], int32[::1], int32[::1], _PLANE, _PLANE, int64, int64))
+@compiled(types.void(int16[:, :, :, ::1], int16[:, :, :, ::1], int32[::1], int32[::1], _PLANE, _PLANE, *[int64] * 3))
 def _first(
-    levels: Any, weights: Any, low: Any, high: Any, out_nonzero: Any, out_negative: Any, start: int, stop: int
+    levels: Any, weights: Any, low: Any, high: Any, out_nonzero: Any, out_negative: Any,
+    trits: int, start: int, stop: int,
 ) -> None:  # fmt: skip
     """``levels`` begins with the first slice that output slice ``start`` reads."""
     height, width = out_nonzero.shape[1] - 2, out_nonzero.shape[2] - 2
     step = 2 * levels.shape[3]
     line = step * levels.shape[2]
     plane = line * levels.shape[1]
-    pairs, channels = weights.shape[1], low.shape[0]
+    pairs, channels = weights.shape[1], low.shape[0] // trits
     starts = np.empty(_FIRST_VOXELS, np.int64)
     sums = np.empty(_FIRST_VOXELS * WORD, np.int32)
     for z in range(start, stop):
@@ -227,12 +229,13 @@ def _first(
                             sums.ctypes.data, 4 * WORD,
                         )  # fmt: skip
                     for voxel in range(min(_FIRST_VOXELS, width - x)):
-                        words = _threshold32(
-                            sums.ctypes.data + 4 * WORD * voxel, low.ctypes.data + 4 * channel,
-                            high.ctypes.data + 4 * channel,
-                        )  # fmt: skip
-                        out_nonzero[z + 1, y + 1, x + voxel + 1, channel // WORD] = words[0]
-                        out_negative[z + 1, y + 1, x + voxel + 1, channel // WORD] = words[1]
+                        for out in range(channel, trits * channels, channels):
+                            words = _threshold32(
+                                sums.ctypes.data + 4 * WORD * voxel,
+                                low.ctypes.data + 4 * out, high.ctypes.data + 4 * out,
+                            )  # fmt: skip
+                            out_nonzero[z + 1, y + 1, x + voxel + 1, out // WORD] = words[0]
+                            out_negative[z + 1, y + 1, x + voxel + 1, out // WORD] = words[1]
 
 
 @compiled(
@@ -311,14 +314,15 @@ def _read(source: FeatureMap | Joined, weights: ConvolutionWeights, rows: slice)
 def first(levels: np.ndarray, weights: FirstWeights, out: FeatureMap, rows: slice) -> None:
     """See :func:`TernarySegmentLib.engine.reference.first`."""
     band = levels[rows.start : rows.stop + 2].astype(np.int16)
-    _first(band, weights.pairs, *weights.bounds32, out.nonzero, out.negative, rows.start, rows.stop)
+    planes = out.nonzero, out.negative
+    _first(band, weights.pairs, *weights.bounds32, *planes, weights.trits, rows.start, rows.stop)
 
 
 def convolve_lookup(source: FeatureMap | Joined, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
     """:func:`convolve` by table lookups; needs AVX2."""
     _convolve_lookup(
         _expanded(_read(source, weights, rows)), weights.lookups, _PRODUCTS, *weights.bounds16,
-        out.nonzero, out.negative, weights.kernel, weights.stride, rows.start, rows.stop,
+        out.nonzero, out.negative, weights.trits, weights.kernel, weights.stride, rows.start, rows.stop,
     )  # fmt: skip
 
 
@@ -328,7 +332,7 @@ def convolve_popcount(
     """:func:`convolve` by population counts; runs everywhere."""
     read = _read(source, weights, rows)
     _convolve_popcount(
-        read.nonzero, read.negative, *weights.planes, *weights.bounds32, out.nonzero, out.negative,
+        read.nonzero, read.negative, *weights.planes, *weights.bounds32, out.nonzero, out.negative, weights.trits,
         weights.kernel, weights.stride, rows.start, rows.stop,
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from TernarySegmentLib.engine.bitplanes import WORD
 from TernarySegmentLib.engine.graph import FOLD, FOLDED_CHANNELS, INPUT, Graph, Kind, Layer
 
 LABELS = ("background", "spleen", "right kidney", "left kidney", "gallbladder", "liver", "stomach", "aorta", "pancreas")
@@ -21,6 +22,7 @@ TARGET = LABELS.index("pancreas")
 # The largest shipped network has 21 layers of at most 256 channels and 3.2 million weights: ten times that is room to
 # grow, and as much as a laptop computes in a minute.
 MOST_STAGES, MOST_LAYERS, MOST_CHANNELS, MOST_WEIGHTS, LARGEST_SCALE = 16, 100, 1024, 32_000_000, 32
+MOST_TRITS = 4
 SPACING_MM = (0.5, 10.0)
 WINDOW_HU = (-2000.0, 4000.0)
 LARGEST_WEIGHT = 127
@@ -100,7 +102,7 @@ def read_graph(items: Any, stage: str) -> Graph:
         all(layer is last or layer.name in read for layer in graph.layers), f"a layer of stage {stage} is never read"
     )
     require(graph.multiple <= LARGEST_SCALE, f"stage {stage} works on voxels {graph.multiple} times its grid's")
-    weights = sum(layer.channels * graph.input_channels(layer) * layer.kernel**3 for layer in weighted(graph))
+    weights = sum(layer.sums * graph.input_channels(layer) * layer.kernel**3 for layer in weighted(graph))
     require(weights <= MOST_WEIGHTS, f"stage {stage} has {weights} weights, more than {MOST_WEIGHTS}")
     return graph
 
@@ -112,6 +114,7 @@ def weighted(graph: Graph) -> list[Layer]:
 
 def _read_layer(item: Any, stage: str) -> Layer:
     fields = mapping(item, f"a layer of stage {stage}")
+    fields = {"trits": 1, **fields}  # left out before version 2
     require(
         set(fields) == set(Layer.__dataclass_fields__), f"a layer of stage {stage} has fields {shown(list(fields))}"
     )
@@ -127,6 +130,7 @@ def _read_layer(item: Any, stage: str) -> Layer:
         whole(fields["channels"], f"the channels of {what}", range(1, MOST_CHANNELS + 1)),
         whole(fields["kernel"], f"the kernel of {what}", (1, 3)),
         whole(fields["stride"], f"the stride of {what}", (1, 2)),
+        whole(fields["trits"], f"the trits of {what}", range(1, MOST_TRITS + 1)),
     )  # fmt: skip
 
 
@@ -147,6 +151,12 @@ def _checked(layer: Layer, before: Graph, stage: str) -> Layer:
     require(len(scales) == 1, f"{what} joins tensors of different sizes")
     scale, inputs = scales.pop(), before.input_channels(layer)
     require(layer.stride == 1 or layer.kind == "conv", f"{what}, of kind {layer.kind}, has stride {layer.stride}")
+    if layer.trits > 1:
+        require(layer.kind in ("first", "conv"), f"{what}, of kind {layer.kind}, makes {layer.trits} trits of a sum")
+        fits = layer.channels % (layer.trits * WORD) == 0
+        require(
+            fits, f"{what} has {layer.channels} channels, not {layer.trits} of each of {WORD}, {2 * WORD}, ... sums"
+        )
     if layer.kind in ("pool", "upsample", "concat"):
         require(layer.channels == inputs, f"{what} has {layer.channels} channels and reads {inputs}")
         require(layer.kind != "upsample" or scale > FOLD, f"{what} is finer than the grid's blocks")
@@ -162,11 +172,11 @@ def _checked(layer: Layer, before: Graph, stage: str) -> Layer:
 def check_arrays(layer: Layer, inputs: int, arrays: Mapping[str, np.ndarray], stage: str) -> None:
     """Compare a layer's stored arrays with the graph: names, types, shapes and ranges."""
     what = f"layer {layer.name} of stage {stage}"
-    octets = -(-(layer.kernel**3) * layer.channels * inputs // 8)
+    octets = -(-(layer.kernel**3) * layer.sums * inputs // 8)
     thresholds = {"low": ("int32", (layer.channels,)), "high": ("int32", (layer.channels,))}
     expected: dict[str, tuple[str, tuple[int, ...]]]
     if layer.kind == "first":
-        expected = {"taps": ("int8", (3, 3, 3, inputs, layer.channels)), **thresholds}
+        expected = {"taps": ("int8", (3, 3, 3, inputs, layer.sums)), **thresholds}
     elif layer.kind == "conv":
         expected = {"nonzero": ("uint8", (octets,)), "negative": ("uint8", (octets,)), **thresholds}
     else:
@@ -187,7 +197,7 @@ def _check_ranges(layer: Layer, inputs: int, arrays: Mapping[str, np.ndarray], w
         require(bool((arrays["low"] < arrays["high"]).all()), f"thresholds of {what} cross")
     if layer.kind == "conv":
         require(not (arrays["negative"] & ~arrays["nonzero"]).any(), f"{what} has weights that are negative and zero")
-        unused = -(layer.kernel**3) * layer.channels * inputs % 8
+        unused = -(layer.kernel**3) * layer.sums * inputs % 8
         require(not arrays["nonzero"][-1] >> (8 - unused), f"{what} has bits beyond its weights")
     if layer.kind == "head":
         number(float(arrays["step"]), f"the step of {what}", 1e-9, 1e9)

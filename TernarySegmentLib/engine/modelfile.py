@@ -45,7 +45,8 @@ from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights
 from TernarySegmentLib.errors import ModelError
 
 FORMAT = "TernarySegment model"
-VERSION = 1
+VERSION = 2
+"""Since 2 a layer says how many trits it makes of each sum; in files of version 1 it is one."""
 MANIFEST = "manifest"
 FIELDS = {"format", "version", "labels", "target", "provenance", "calibration", "stages", "sha256"}
 MOST_BYTES = 256 * 2**20
@@ -105,7 +106,7 @@ class Model:
         """Number of trained weights in a stage's convolutions and head."""
         graph = self.stages[stage].graph
         return sum(
-            layer.channels * graph.input_channels(layer) * layer.kernel**3
+            layer.sums * graph.input_channels(layer) * layer.kernel**3
             for layer in graph.layers
             if layer.kind in ("first", "conv", "head")
         )
@@ -135,9 +136,9 @@ def _bits(plane: np.ndarray, inputs: int) -> np.ndarray:
 def _plane(stored: np.ndarray, layer: Layer, inputs: int) -> np.ndarray:
     """The inverse of storing a weight plane."""
 
-    count = layer.kernel**3 * layer.channels * inputs
-    bits = np.unpackbits(stored, count=count, bitorder="little").reshape(-1, layer.channels, inputs)
-    return np.ascontiguousarray(pack_bits(bits.astype(bool)).swapaxes(1, 2).reshape(-1, layer.channels))
+    count = layer.kernel**3 * layer.sums * inputs
+    bits = np.unpackbits(stored, count=count, bitorder="little").reshape(-1, layer.sums, inputs)
+    return np.ascontiguousarray(pack_bits(bits.astype(bool)).swapaxes(1, 2).reshape(-1, layer.sums))
 
 
 def _weights(layer: Layer, inputs: int, arrays: Mapping[str, np.ndarray]) -> LayerWeights:

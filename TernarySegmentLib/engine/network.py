@@ -103,7 +103,7 @@ def products(graph: Graph, layer: Layer, grid_shape: tuple[int, ...]) -> int:
     if layer.kind not in ("first", "conv", "head"):
         return 0
     voxels = int(np.prod([n // graph.scale(layer.name) for n in grid_shape]))
-    return voxels * layer.channels * graph.input_channels(layer) * layer.kernel**3
+    return voxels * layer.sums * graph.input_channels(layer) * layer.kernel**3
 
 
 def bands(length: int, count: int) -> list[slice]:

@@ -22,10 +22,23 @@ def filled_up(array: np.ndarray, value: int = 0) -> np.ndarray:
 
 
 class _Thresholds:
-    """Thresholds as the kernels compare them: whole groups of channels, those added never reached."""
+    """Thresholds as the kernels compare them: whole groups of channels, those added never reached.
+
+    Where each sum makes several trits, those of the second pair of thresholds follow all of the first.
+    """
 
     low: np.ndarray
     high: np.ndarray
+
+    @property
+    def sums(self) -> int:
+        """Number of sums for each voxel."""
+        raise NotImplementedError
+
+    @property
+    def trits(self) -> int:
+        """Pairs of thresholds that each sum is compared with."""
+        return len(self.low) // self.sums
 
     @cached_property
     def bounds32(self) -> tuple[np.ndarray, np.ndarray]:
@@ -47,12 +60,16 @@ class FirstWeights(_Thresholds):
 
     Attributes:
         taps: float32 integers (3, 3, 3, 8, channels); |w| ≤ 127, so that 216 products of levels stay below 2^22.
-        low, high: int32 (channels,); a sum ≤ low gives -1, ≥ high gives +1.
+        low, high: int32 (channels·trits,); a sum ≤ low gives -1, ≥ high gives +1.
     """
 
     taps: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+    @property
+    def sums(self) -> int:
+        return self.taps.shape[-1]
 
     @property
     def nbytes(self) -> int:
@@ -71,9 +88,9 @@ class ConvolutionWeights(_Thresholds):
     """Layer of ternary × ternary products.
 
     Attributes:
-        nonzero, negative: uint32 (k³·words, channels), rows in the order (z, y, x, word): the taps of one output
-            channel lie in a column, so that a kernel's vector lanes run over output channels.
-        low, high: int32 (channels,).
+        nonzero, negative: uint32 (k³·words, sums), rows in the order (z, y, x, word): the taps of one sum lie in a
+            column, so that a kernel's vector lanes run over sums.
+        low, high: int32 (sums·trits,).
         inputs: input channels.
         kernel, stride: 1 or 3, 1 or 2.
     """
@@ -95,9 +112,8 @@ class ConvolutionWeights(_Thresholds):
         return ConvolutionWeights(nonzero, negative, low, high, inputs, kernel, stride)
 
     @property
-    def channels(self) -> int:
-        """Output channels."""
-        return self.low.shape[0]
+    def sums(self) -> int:
+        return self.nonzero.shape[1]
 
     @property
     def nbytes(self) -> int:
@@ -107,7 +123,7 @@ class ConvolutionWeights(_Thresholds):
     @cached_property
     def _dense(self) -> np.ndarray:
         size = self.kernel
-        planes = [p.reshape(size, size, size, -1, self.channels).swapaxes(3, 4) for p in (self.nonzero, self.negative)]
+        planes = [p.reshape(size, size, size, -1, self.sums).swapaxes(3, 4) for p in (self.nonzero, self.negative)]
         return np.ascontiguousarray(unpack(planes[0], planes[1], self.inputs).swapaxes(3, 4), np.float32)
 
     @cached_property

@@ -79,6 +79,8 @@ def _band(rows: slice, kernel: int, stride: int) -> slice:
 
 def _store(out: FeatureMap, rows: slice, sums: np.ndarray, weights: FirstWeights | ConvolutionWeights) -> None:
     """The folded batch norm and ternary step: +1 from ``high`` up, -1 from ``low`` down; packed."""
+    if weights.trits > 1:
+        sums = np.concatenate([sums] * weights.trits, axis=-1)
     minus = sums <= weights.low.astype(np.float32)
     nonzero = minus | (sums >= weights.high.astype(np.float32))
     for plane, bits in zip(out.inner, (nonzero, minus), strict=True):

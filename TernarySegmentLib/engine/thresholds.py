@@ -8,6 +8,7 @@ rounding argument.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +41,10 @@ class BatchNorm:
         return self.weight[channel] * normalised + self.bias[channel]
 
 
-def fold(norm: BatchNorm, largest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Thresholds that equal batch norm and ternary step for every sum in [-largest, largest].
+def fold(
+    norm: BatchNorm, largest: int, edges: Sequence[tuple[float, float]] = ((-STEP, STEP),)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Thresholds that equal batch norm and ternary steps for every sum in [-largest, largest].
 
     Channels whose γ is negative fall with the sum; their weights must be negated (``flip``), so that one direction of
     comparison serves all. A constant channel (γ = 0) gets thresholds out of reach.
@@ -49,9 +52,11 @@ def fold(norm: BatchNorm, largest: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     Args:
         norm: what to fold.
         largest: no sum exceeds it in magnitude.
+        edges: below and above which y each trit of a channel is -1 and +1; one pair for each trit.
 
     Returns:
-        low and high, int32 (channels,): sums ≤ low give -1, sums ≥ high give +1; and flip, bool (channels,).
+        low and high, int32 (trits·channels,): sums ≤ low give -1, sums ≥ high give +1; the second trits of all channels
+        follow the first ones. And flip, bool (channels,).
 
     Raises:
         ArithmeticError: the thresholds do not reproduce the step (the expression is not monotone in floating point).
@@ -64,13 +69,17 @@ def fold(norm: BatchNorm, largest: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     """
     sums = np.arange(-largest, largest + 1, dtype=np.float64)
     channels = len(norm.scale)
-    low, high = np.empty(channels, np.int32), np.empty(channels, np.int32)
+    low, high = np.empty((2, len(edges), channels), np.int32)
     flip = norm.weight * norm.scale < 0
     for channel in range(channels):
         values = norm(-sums if flip[channel] else sums, channel)
-        low[channel] = np.count_nonzero(values < -STEP) - largest - 1
-        high[channel] = largest + 1 - np.count_nonzero(values > STEP)
-        wanted = (values > STEP).astype(np.int8) - (values < -STEP)
-        if not np.array_equal(wanted, (sums >= high[channel]).astype(np.int8) - (sums <= low[channel])):
-            raise ArithmeticError(f"channel {channel}: no pair of thresholds equals its batch norm and ternary step")
-    return low, high, flip
+        for trit, (below, above) in enumerate(edges):
+            at = trit, channel
+            low[at] = np.count_nonzero(values < below) - largest - 1
+            high[at] = largest + 1 - np.count_nonzero(values > above)
+            wanted = (values > above).astype(np.int8) - (values < below)
+            if not np.array_equal(wanted, (sums >= high[at]).astype(np.int8) - (sums <= low[at])):
+                raise ArithmeticError(
+                    f"channel {channel}: no pair of thresholds equals its batch norm and ternary step"
+                )
+    return low.ravel(), high.ravel(), flip

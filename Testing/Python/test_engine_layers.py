@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from TernarySegmentLib.engine import bitplanes, reference
-from TernarySegmentLib.engine.bitplanes import FeatureMap
+from TernarySegmentLib.engine.bitplanes import WORD, FeatureMap
 from TernarySegmentLib.engine.network import bands, fold_levels
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights
 from TernarySegmentLib.engine.scores import Scores
@@ -46,21 +46,25 @@ def step(sums, low, high):
     CHANNELS,
     st.sampled_from([1, 3]),
     st.sampled_from([1, 2]),
+    st.sampled_from([1, 1, 2, 3]),
     st.integers(1, 4),
     st.integers(0, 2**32),
 )
-def test_ternary_convolution_equals_torch_convolution(convolve, shape, inputs, channels, kernel, stride, cuts, seed):
+def test_ternary_convolution_equals_torch_convolution(
+    convolve, shape, inputs, channels, kernel, stride, trits, cuts, seed
+):
     random = np.random.default_rng(seed)
+    channels = channels if trits == 1 else -(-channels // WORD) * WORD  # several trits come in whole words
     x, codes = random_ternary(random, *shape, inputs), random_ternary(random, channels, inputs, *[kernel] * 3)
-    low = random.integers(-6, 2, channels).astype(np.int32)
-    high = (low + random.integers(1, 6, channels)).astype(np.int32)
+    low = random.integers(-6, 2, channels * trits).astype(np.int32)
+    high = (low + random.integers(1, 6, channels * trits)).astype(np.int32)
     sums = F.conv3d(
         torch.from_numpy(np.moveaxis(x, -1, 0).astype(np.float64))[None],
         torch.from_numpy(codes.astype(np.float64)), stride=stride, padding=kernel // 2,
     )[0].numpy()  # fmt: skip
-    wanted = step(np.moveaxis(sums, 0, -1), low, high)
+    wanted = step(np.tile(np.moveaxis(sums, 0, -1), trits), low, high)
 
-    out = FeatureMap.zeros(wanted.shape[:3], channels)
+    out = FeatureMap.zeros(wanted.shape[:3], channels * trits)
     weights = ConvolutionWeights.from_codes(codes, low, high, stride)
     for band in bands(wanted.shape[0], cuts):
         convolve(FeatureMap.from_ternary(x), weights, out, band)
@@ -73,20 +77,21 @@ def test_ternary_convolution_equals_torch_convolution(convolve, shape, inputs, c
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @settings(max_examples=60, deadline=None)
-@given(SHAPES, CHANNELS, st.integers(0, 2**32))
-def test_first_layer_equals_torch_convolution_of_integer_levels(backend, shape, channels, seed):
+@given(SHAPES, CHANNELS, st.sampled_from([1, 1, 2]), st.integers(0, 2**32))
+def test_first_layer_equals_torch_convolution_of_integer_levels(backend, shape, channels, trits, seed):
     random = np.random.default_rng(seed)
+    channels = channels if trits == 1 else -(-channels // WORD) * WORD
     levels = random.integers(-127, 128, tuple(2 * n for n in shape)).astype(np.int8)
     folded = fold_levels(levels)
     codes = random.integers(-127, 128, (channels, 8, 3, 3, 3)).astype(np.float64)
     inner = np.moveaxis(folded[1:-1, 1:-1, 1:-1], -1, 0).astype(np.float64)
     sums = F.conv3d(torch.from_numpy(inner)[None], torch.from_numpy(codes), padding=1)[0].numpy()
-    low = random.integers(-90000, 0, channels).astype(np.int32)
-    high = random.integers(1, 90000, channels).astype(np.int32)
+    low = random.integers(-90000, 0, channels * trits).astype(np.int32)
+    high = random.integers(1, 90000, channels * trits).astype(np.int32)
     taps = np.ascontiguousarray(codes.transpose(2, 3, 4, 1, 0), np.float32)
-    out = FeatureMap.zeros(shape, channels)
+    out = FeatureMap.zeros(shape, channels * trits)
     backend.first(folded, FirstWeights(taps, low, high), out, slice(0, shape[0]))
-    np.testing.assert_array_equal(out.to_ternary(), step(np.moveaxis(sums, 0, -1), low, high))
+    np.testing.assert_array_equal(out.to_ternary(), step(np.tile(np.moveaxis(sums, 0, -1), trits), low, high))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

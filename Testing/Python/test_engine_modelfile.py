@@ -23,12 +23,15 @@ from TernarySegmentLib.engine.network import Network, drain
 from TernarySegmentLib.errors import ModelError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Models" / "pancreas.npz"
+PREDECESSOR = Path(__file__).resolve().parents[1] / "Data" / "predecessor.npz"
 
 
 @pytest.fixture(scope="module")
-def shipped() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Manifest and arrays of the shipped model."""
-    return modelfile.read_archive(SHIPPED)
+def shipped(tmp_path_factory) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Manifest and arrays of the shipped model, written by this version."""
+    path = tmp_path_factory.mktemp("model") / "model.npz"
+    modelfile.save(modelfile.load(SHIPPED), path)
+    return modelfile.read_archive(path)
 
 
 def leaves(value: Any, path: tuple = ()) -> Iterator[tuple]:
@@ -171,6 +174,9 @@ def edited(manifest: dict[str, Any], stage: str, layer: str, **fields: Any) -> d
         pytest.param(lambda m: edited(m, "fine", "enc1", channels=MOST_CHANNELS + 1), "channels", id="too wide"),
         pytest.param(lambda m: edited(m, "fine", "enc1", channels=96), "channels and reads 160", id="widths differ"),
         pytest.param(lambda m: edited(m, "fine", "enc1", channels=64.0), "is 64.0", id="not a whole number"),
+        pytest.param(lambda m: edited(m, "fine", "enc1", trits=5), "the trits of layer enc1", id="many trits"),
+        pytest.param(lambda m: edited(m, "fine", "enc1", trits=3), "not 3 of each", id="trits and words"),
+        pytest.param(lambda m: edited(m, "fine", "skip0", trits=2), "makes 2 trits of a sum", id="trits of no sum"),
         pytest.param(lambda m: edited(m, "fine", "down1", stride=1), "finer than the grid's blocks", id="no stride"),
         pytest.param(lambda m: edited(m, "fine", "enc0", inputs=["input"]), "which no layer before it", id="input"),
         pytest.param(lambda m: edited(m, "fine", "scores", kind="conv"), "does not end with its head", id="no head"),
@@ -254,6 +260,12 @@ def test_a_pipe_or_folder_is_no_model_and_nobody_waits_for_it(tmp_path):
     for name in ("pipe.npz", "folder.npz"):
         with pytest.raises(ModelError):
             modelfile.load(tmp_path / name)
+
+
+def test_files_from_before_several_trits_are_read():
+    model = modelfile.load(PREDECESSOR)
+    assert "trits" not in modelfile.read_archive(PREDECESSOR)[0]["stages"]["fine"]["layers"][0]
+    assert {layer.trits for layer in model.stages["fine"].graph.layers} == {1}
 
 
 def test_files_from_before_calibration_are_read(shipped):

@@ -28,10 +28,10 @@ def random_stage(seed: int, graph: Graph | None = None) -> modelfile.Stage:
         spread = np.sqrt(inputs * layer.kernel**3) * (40 * 127 if layer.kind == "first" else 0.5)
         high = (random.uniform(0.1, 1, layer.channels) * spread).astype(np.int32) + 1
         if layer.kind == "first":
-            taps = random.integers(-127, 128, (3, 3, 3, inputs, layer.channels)).astype(np.float32)
+            taps = random.integers(-127, 128, (3, 3, 3, inputs, layer.sums)).astype(np.float32)
             weights[layer.name] = FirstWeights(taps, -high, high)
         elif layer.kind == "conv":
-            codes = random.integers(-1, 2, (layer.channels, inputs, *[layer.kernel] * 3), dtype=np.int8)
+            codes = random.integers(-1, 2, (layer.sums, inputs, *[layer.kernel] * 3), dtype=np.int8)
             weights[layer.name] = ConvolutionWeights.from_codes(codes, -high, high, layer.stride)
         elif layer.kind == "head":
             matrix = random.integers(-127, 128, (inputs, layer.channels)).astype(np.float32)
@@ -61,7 +61,8 @@ def test_tiling_and_threads_never_show_in_the_result():
 @pytest.mark.parametrize("seed", range(4))
 def test_numpy_path_gives_the_same_bits_as_popcount_kernels(seed):
     pytest.importorskip("numba", reason="numba is not installed; there is only the NumPy path to run")
-    stage, levels = random_stage(seed), random_levels(seed + 100, (8, 16, 24))
+    graph = unet((32, 64), LABELS).with_trits(2) if seed == 3 else None
+    stage, levels = random_stage(seed, graph), random_levels(seed + 100, (8, 16, 24))
     popcount, blas = (scores(stage, levels, backend=backend) for backend in ("numba", "numpy"))
     np.testing.assert_array_equal(popcount.margin, blas.margin)
     np.testing.assert_array_equal(popcount.label, blas.label)
@@ -104,20 +105,23 @@ def test_sides_that_do_not_divide_are_refused():
 CHANNEL = st.tuples(
     st.floats(-3, 3), st.floats(-50, 50), st.floats(0.01, 400), st.floats(-4, 4), st.floats(-2, 2)
 )  # scale, mean, variance, weight, bias
+EDGES = ((-0.5, 0.5), (0.25, 1.25), (0.75, 1.75))
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(CHANNEL, min_size=1, max_size=4), st.integers(1, 300))
-def test_thresholds_equal_batch_norm_and_ternary_step_for_every_sum(channels, largest):
+@given(st.lists(CHANNEL, min_size=1, max_size=4), st.integers(1, 300), st.sampled_from([(), EDGES]))
+def test_thresholds_equal_batch_norm_and_ternary_step_for_every_sum(channels, largest, edges):
     scale, mean, variance, weight, bias = (np.array(values) for values in zip(*channels, strict=True))
     norm = BatchNorm(scale, mean, variance, weight, bias, 1e-5)
-    low, high, flip = fold(norm, largest)
+    low, high, flip = fold(norm, largest, edges) if edges else fold(norm, largest)
+    edges = edges or [(-0.5, 0.5)]
     sums = np.arange(-largest, largest + 1)
-    for channel in range(len(channels)):
+    for out in range(len(edges) * len(channels)):
+        (below, above), channel = edges[out // len(channels)], out % len(channels)
         y = norm(sums.astype(float), channel)
-        wanted = np.where(y > 0.5, 1, np.where(y < -0.5, -1, 0))
+        wanted = np.where(y > above, 1, np.where(y < below, -1, 0))
         delivered = -sums if flip[channel] else sums  # negated weights deliver the negated sum
-        got = (delivered >= high[channel]).astype(int) - (delivered <= low[channel])
+        got = (delivered >= high[out]).astype(int) - (delivered <= low[out])
         np.testing.assert_array_equal(got, wanted)
 
 
