@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from TernarySegmentLib.engine.levels import LIMIT, WINDOW
-from TernarySegmentLib.training.settings import UNANNOTATED
+from TernarySegmentLib.training.settings import LABELS, UNANNOTATED
+
+STOMACH = LABELS.index("stomach")
+REFILLED = 0.35
+"""Part of the patches whose stomach is filled with something else."""
+CURVE_HU = (-150.0, 300.0)
+CURVE_KNOTS = 5
+"""Of a random curve over these HU, its ends not counted."""
 
 ROTATION = 0.3
 """Standard deviation is half of it; rad about each axis."""
@@ -99,6 +106,53 @@ def _noise(shape: torch.Size, random: np.random.Generator) -> Tensor:
     return grained / grained.std()
 
 
+def _curve(hu: Tensor, random: np.random.Generator) -> Tensor:
+    """A smooth random curve over the HU of soft tissue: other phases, tubes and reconstructions (after Ouyang et al.,
+    arXiv 2111.12525, but by some 15 HU, so that neighbouring tissues stay apart)."""
+    knots = torch.from_numpy(np.r_[0, random.normal(0, 15, CURVE_KNOTS), 0].astype(np.float32))
+    low, high = CURVE_HU
+    place = ((hu - low) / (high - low)).clamp(0, 1) * (len(knots) - 1)
+    left = place.floor().clamp(max=len(knots) - 2).long()
+    part = place - left
+    part = part * part * (3 - 2 * part)
+    return hu + knots[left] * (1 - part) + knots[left + 1] * part
+
+
+def _shrunk(inside: Tensor, steps: int) -> Tensor:
+    """A mask (D, H, W) less ``steps`` voxels at its border."""
+    kept = -F.max_pool3d(-inside[None, None], 2 * steps + 1, 1, steps)
+    return kept[0, 0]
+
+
+def refill_stomach(hu: Tensor, labels: Tensor, random: np.random.Generator) -> Tensor:
+    """The stomach's lumen filled with something else: oral contrast, water, food or gas, perhaps to a level.
+
+    Args:
+        hu, labels: a patch, (D, H, W); without the stomach's label it stays as it is.
+        random: every draw comes from here.
+    """
+    stomach = (labels == STOMACH).float()
+    lumen = _shrunk(stomach, int(random.integers(1, 4)))
+    if not lumen.any():
+        return hu
+    kind = random.random()
+    if kind < 0.45:
+        value = float(random.uniform(80, 400))  # oral contrast
+    elif kind < 0.75:
+        value = float(random.uniform(-5, 35))
+    else:
+        value = float(random.uniform(20, 70))
+    filled = torch.full_like(hu, value)
+    if kind >= 0.75:  # food
+        filled = filled + _drift(hu.shape, random) * 20 + _noise(hu.shape, random) * 25
+    if random.random() < 0.35:  # gas collects at the front
+        rows = torch.nonzero(lumen.amax((0, 2)))
+        level = int(random.integers(int(rows[0]), int(rows[-1]) + 1))
+        filled[:, :level] = -300
+    soft = F.avg_pool3d(lumen[None, None], 3, 1, 1)[0, 0]
+    return hu * (1 - soft) + filled * soft
+
+
 def _drift(shape: torch.Size, random: np.random.Generator) -> Tensor:
     """Smooth unit field: what beam hardening and scatter add over a few centimetres."""
     knots = torch.from_numpy(random.standard_normal((1, 1, 3, 3, 3), dtype=np.float32))
@@ -112,6 +166,8 @@ def vary_intensity(hu: Tensor, random: np.random.Generator) -> Tensor:
     if random.random() < 0.6:  # more or less contrast agent: what is enhanced moves, fat and water stay
         enhanced = (hu - 40).clamp(min=0)
         hu = hu + enhanced * float(random.uniform(-0.6, 0.5))
+    if random.random() < 0.3:
+        hu = _curve(hu, random)
     if random.random() < 0.4:
         hu = _thick_slices(hu, random)
     if random.random() < 0.25:
@@ -163,8 +219,10 @@ def augmented_patch(
     """
     points = sample_points(centre, patch, spacing, random, PIXEL_DOUBT if sparse else 0.0)
     sampled = resample(hu, points, "bilinear")
-    varied = vary_intensity(narrow_window(sampled) if narrow else sampled, random)
     cut = resample(labels, points, "nearest").long()
+    if random.random() < REFILLED:
+        sampled = refill_stomach(sampled, cut, random)
+    varied = vary_intensity(narrow_window(sampled) if narrow else sampled, random)
     if sparse:
         beyond = ((points < -0.5) | (points > torch.tensor(labels.shape) - 0.5)).any(-1)
         cut[beyond] = UNANNOTATED

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from TernarySegmentLib.engine.graph import Graph
 from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.network import Network, drain
@@ -16,9 +17,9 @@ from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights
 from TernarySegmentLib.engine.thresholds import BatchNorm, fold
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.training.data import Case, divided
-from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork, unfold
+from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork, trit_sources, unfold
 from TernarySegmentLib.training.network import fold as fold_blocks
-from TernarySegmentLib.training.quantise import integer_codes, ternary_codes
+from TernarySegmentLib.training.quantise import integer_codes, ternary_codes, trit_edges
 from TernarySegmentLib.training.runs import load_averaged, settings_of
 from TernarySegmentLib.training.settings import LABELS, PANCREAS
 from TernarySegmentLib.training.train import around_pancreas
@@ -38,30 +39,32 @@ def _batch_norm(block: QuantisedConvolution, scale: Tensor) -> BatchNorm:
     )  # fmt: skip
 
 
-def _convolution(block: QuantisedConvolution) -> ConvolutionWeights:
+def _convolution(block: QuantisedConvolution, graph: Graph) -> ConvolutionWeights:
     codes, alpha = ternary_codes(block.weight.double())
-    # with every product ±1 the sum cannot exceed the number of nonzero weights of a channel
-    largest = int((codes != 0).flatten(1).sum(1).max())
-    low, high, flip = fold(_batch_norm(block, alpha), largest)
+    # with every product ±1 the sum cannot exceed the number of nonzero weights of a channel, once for each trit
+    largest = block.trits * int((codes != 0).flatten(1).sum(1).max())
+    low, high, flip = fold(_batch_norm(block, alpha / block.trits), largest, trit_edges(block.trits))
     signed = _array(codes).astype(np.int8)
     signed[flip] *= -1
+    signed = signed[:, trit_sources(graph, block.layer, block.trits)]
     return ConvolutionWeights.from_codes(signed, low, high, block.layer.stride)
 
 
 def _first(block: QuantisedConvolution) -> FirstWeights:
     codes, step = integer_codes(block.weight.double(), per_channel=True)
     largest = int(127 * codes.abs().flatten(1).sum(1).max())
-    low, high, flip = fold(_batch_norm(block, step), largest)
+    low, high, flip = fold(_batch_norm(block, step), largest, trit_edges(block.trits))
     signed = _array(codes)
     signed[flip] *= -1
     return FirstWeights(np.ascontiguousarray(signed.transpose(2, 3, 4, 1, 0), np.float32), low, high)
 
 
-def _head(block: Head) -> HeadWeights:
+def _head(block: Head, network: TernaryNetwork) -> HeadWeights:
     codes, step = integer_codes(block.weight.double(), per_channel=False)
-    bias = (block.bias.double() / step).round()
-    matrix = np.ascontiguousarray(_array(codes)[:, :, 0, 0, 0].T, np.float32)
-    return HeadWeights(matrix, _array(bias).astype(np.int32), len(LABELS), PANCREAS, float(step))
+    bias = network.trits * (block.bias.double() / step).round()
+    sources = trit_sources(network.graph, network.graph.layers[-1], network.trits)
+    matrix = np.ascontiguousarray(_array(codes)[:, sources, 0, 0, 0].T, np.float32)
+    return HeadWeights(matrix, _array(bias).astype(np.int32), len(LABELS), PANCREAS, float(step) / network.trits)
 
 
 def export_stage(network: TernaryNetwork, spacing: float) -> Stage:
@@ -73,15 +76,15 @@ def export_stage(network: TernaryNetwork, spacing: float) -> Stage:
     weights: dict[str, LayerWeights] = {}
     for name, block in network.blocks.items():
         if isinstance(block, Head):
-            weights[name] = _head(block)
+            weights[name] = _head(block, network)
             continue
         assert isinstance(block, QuantisedConvolution)
         if (block.weights, block.activations) != ("ternary", "ternary"):
             raise ValueError(
                 f"{name} has {block.weights} weights and {block.activations} activations; only ternary packs"
             )
-        weights[name] = _first(block) if block.layer.kind == "first" else _convolution(block)
-    return Stage(spacing, network.graph, weights)
+        weights[name] = _first(block) if block.layer.kind == "first" else _convolution(block, network.graph)
+    return Stage(spacing, network.graph.with_trits(network.trits), weights)
 
 
 @torch.no_grad()
@@ -101,7 +104,7 @@ def torch_margin(network: TernaryNetwork, levels: np.ndarray) -> np.ndarray:
     _, step = integer_codes(head.weight, per_channel=False)  # type: ignore[arg-type]
     folded = fold_blocks(torch.from_numpy(levels.astype(np.float64))[None, None])
     scores = unfold(exact(folded)[0], len(LABELS))[0]
-    scores = (scores / step).round().long()
+    scores = (scores / (step / network.trits)).round().long()
     others = scores[[label for label in range(len(LABELS)) if label != PANCREAS]].amax(0)
     return (scores[PANCREAS] - others).numpy()
 

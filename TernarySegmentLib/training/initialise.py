@@ -1,7 +1,8 @@
 """Where a training starts from: a model file's integers, or another run, whatever its precision.
 
 A model file keeps neither the full-precision weights nor the batch-norm parameters. Both are made up again such that
-the network decides exactly as the file does; training then moves them on.
+the network decides exactly as the file does, or nearly so where a sum makes several trits, whose thresholds were each
+rounded to integers. Training then moves them on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.training.data import PatchSampler
-from TernarySegmentLib.training.network import Head, QuantisedConvolution, SegmentationNetwork, TernaryNetwork, fold
+from TernarySegmentLib.training.network import (
+    Head,
+    QuantisedConvolution,
+    SegmentationNetwork,
+    TernaryNetwork,
+    fold,
+    trit_sources,
+)
+from TernarySegmentLib.training.quantise import trit_edges
 from TernarySegmentLib.training.runs import CHECKPOINT, read_checkpoint
 
 SIZE = 0.1
@@ -50,24 +59,31 @@ def start_from(network: TernaryNetwork, stage: Stage, sampler: PatchSampler) -> 
     Raises:
         InputError: the layers differ.
     """
-    if network.graph != stage.graph:
+    trits = network.trits
+    if network.graph.with_trits(trits) != stage.graph:
         raise InputError("The model file has other layers than these settings; choose the preset it was trained with.")
     gains: dict[str, tuple[Tensor, Tensor]] = {}
     for name, block in network.blocks.items():
         weights = stage.weights[name]
+        layer = network.graph[name]
+        once = np.unique(trit_sources(network.graph, layer, trits), return_index=True)[1]
         if isinstance(block, Head):
             assert isinstance(weights, HeadWeights)
-            block.weight.copy_((_tensor(weights.matrix.T) * weights.step)[:, :, None, None, None])
+            block.weight.copy_((_tensor(weights.matrix.T[:, once]) * weights.step * trits)[:, :, None, None, None])
             block.bias.copy_(_tensor(weights.bias) * weights.step)
             continue
         assert isinstance(block, QuantisedConvolution)
         assert isinstance(weights, FirstWeights | ConvolutionWeights)
         weight, unit = _convolution_weight(weights)
+        if layer.kind == "conv":
+            weight, unit = weight[:, once], unit / trits
         block.weight.copy_(weight)
-        # y = (s - centre) / width passes ±½ half a unit before the sums that the thresholds name
-        width = (_tensor(weights.high) - _tensor(weights.low) - 1).clamp(min=NARROWEST)
-        centre = (_tensor(weights.high) + _tensor(weights.low)) / 2
-        gains[name] = (1 / (unit * width), -centre / width)
+        # y = slope·s + offset passes the outer edges half a unit before the sums that their thresholds name
+        edges, sums = trit_edges(trits), weights.sums
+        low, high = _tensor(weights.low[:sums]) + 0.5, _tensor(weights.high[-sums:]) - 0.5
+        slope = (edges[-1][1] - edges[0][0]) / (high - low).clamp(min=NARROWEST)
+        offset = (edges[-1][1] + edges[0][0]) / 2 - slope * (high + low) / 2
+        gains[name] = (slope / unit, offset)
         norm = block.norm
         norm.reset_running_stats()
         norm.weight.copy_(gains[name][0] * (1 + norm.eps) ** 0.5)

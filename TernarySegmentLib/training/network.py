@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from TernarySegmentLib.engine.graph import FOLD, INPUT, Graph, Layer
+from TernarySegmentLib.engine.graph import FOLD, FOLDED_CHANNELS, INPUT, Graph, Layer
 from TernarySegmentLib.training.quantise import (
     Activations,
     Weights,
@@ -31,6 +32,29 @@ def unfold(scores: Tensor, labels: int) -> Tensor:
     return blocks.reshape(batch, labels, depth * FOLD, height * FOLD, width * FOLD)
 
 
+def _origins(graph: Graph, name: str) -> list[int]:
+    """Channels of the convolutions whose outputs lie side by side in a tensor."""
+    if name == INPUT or graph[name].kind in ("first", "conv"):
+        return [FOLDED_CHANNELS if name == INPUT else graph[name].channels]
+    return [channels for source in graph[name].inputs for channels in _origins(graph, source)]
+
+
+def trit_sources(graph: Graph, layer: Layer, trits: int) -> np.ndarray:
+    """Give the torch network's input channel of each ternary channel that a layer reads in the engine.
+
+    Args:
+        graph: of the torch network.
+        layer: one of its layers.
+        trits: that the engine makes of each channel, in the order in which it packs them.
+
+    Returns:
+        int (trits·inputs,).
+    """
+    sizes = [size for name in layer.inputs for size in _origins(graph, name)]
+    parts = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    return np.concatenate([part for part in parts for _ in range(trits)])
+
+
 class QuantisedConvolution(nn.Module):
     """Convolution with quantised weights, batch normalisation and the few-valued activation.
 
@@ -39,10 +63,16 @@ class QuantisedConvolution(nn.Module):
     """
 
     def __init__(
-        self, layer: Layer, inputs: int, weights: Weights, activations: Activations, flat: bool = False
+        self,
+        layer: Layer,
+        inputs: int,
+        weights: Weights,
+        activations: Activations,
+        flat: bool = False,
+        trits: int = 1,
     ) -> None:
         super().__init__()
-        self.layer, self.weights, self.activations = layer, weights, activations
+        self.layer, self.weights, self.activations, self.trits = layer, weights, activations, trits
         kernel = (1 if flat else layer.kernel, layer.kernel, layer.kernel)
         self.weight = nn.Parameter(torch.empty(layer.channels, inputs, *kernel))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
@@ -59,7 +89,7 @@ class QuantisedConvolution(nn.Module):
         """(B, C, D, H, W) to (B, channels, D/stride, H/stride, W/stride)."""
         padding = [size // 2 for size in self.weight.shape[2:]]
         summed = F.conv3d(x, self.quantised(), stride=self.layer.stride, padding=padding)
-        return activate(self.norm(summed), self.activations, self.beta)
+        return activate(self.norm(summed), self.activations, self.beta, self.trits)
 
 
 class Head(nn.Module):
@@ -129,6 +159,8 @@ class TernaryNetwork(SegmentationNetwork):
         activations: activation of every layer but the head.
         auxiliary: names of tensors that get a score head of their own while training (deep supervision).
         labels: number of output labels.
+        trits: ternary channels that the engine makes of each channel here, see
+            :func:`TernarySegmentLib.training.quantise.trit_edges`.
     """
 
     def __init__(
@@ -138,13 +170,15 @@ class TernaryNetwork(SegmentationNetwork):
         activations: Activations = "ternary",
         auxiliary: tuple[str, ...] = (),
         labels: int = 9,
+        trits: int = 1,
     ) -> None:
         super().__init__()
+        self.trits = trits
         self.graph, self.labels, self.multiple = graph, labels, graph.multiple
         for layer in graph.layers:
             inputs = graph.input_channels(layer)
             if layer.kind in ("first", "conv"):
-                self.blocks[layer.name] = QuantisedConvolution(layer, inputs, weights, activations)
+                self.blocks[layer.name] = QuantisedConvolution(layer, inputs, weights, activations, trits=trits)
             elif layer.kind == "head":
                 self.blocks[layer.name] = Head(layer, inputs, weights)
         self.auxiliary = nn.ModuleDict({name: nn.Conv3d(graph[name].channels, labels, 1) for name in auxiliary})

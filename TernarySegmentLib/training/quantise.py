@@ -18,6 +18,25 @@ THRESHOLD = 0.5
 """Where the ternary activation steps from 0 to ±1."""
 WINDOW = 1.5
 """The hard step's surrogate gradient is 1 up to this |x| and 0 beyond: ±1 around each of its two edges."""
+LEVEL = 0.5
+"""Distance of the thresholds where a sum makes several trits."""
+
+
+def trit_edges(trits: int) -> list[tuple[float, float]]:
+    """Below and above which value each trit of a channel is -1 and +1.
+
+    A single trit is the paper's symmetric step. Several are a thermometer code of a rectifier that saturates: their sum
+    counts in steps of :data:`LEVEL` from ``-trits`` (x ≤ 0) to ``+trits`` (x ≥ 2·trits·LEVEL).
+
+    Examples:
+        >>> trit_edges(1)
+        [(-0.5, 0.5)]
+        >>> trit_edges(2)
+        [(0.25, 1.25), (0.75, 1.75)]
+    """
+    if trits == 1:
+        return [(-THRESHOLD, THRESHOLD)]
+    return [((trit + 0.5) * LEVEL, (trit + trits + 0.5) * LEVEL) for trit in range(trits)]
 
 
 def ternary_codes(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,20 +128,46 @@ class _Step(torch.autograd.Function):
         return gradients[0] * inside, None
 
 
-def activate(x: Tensor, kind: Activations, beta: float | Tensor | None = None) -> Tensor:
+class _Trits(torch.autograd.Function):
+    """The mean of a channel's trits forward, the ramp that they approximate as its gradient backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, trits: int) -> Tensor:
+        edges = trit_edges(trits)
+        ctx.save_for_backward((x > edges[0][0] - LEVEL) & (x < edges[-1][1] + LEVEL))
+        total = torch.zeros_like(x)
+        for below, above in edges:
+            total += (x > above).to(x.dtype) - (x < below).to(x.dtype)
+        return total / trits
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None
+
+
+def activate(x: Tensor, kind: Activations, beta: float | Tensor | None = None, trits: int = 1) -> Tensor:
     """The activation after batch normalisation.
 
     Args:
         x: any shape.
         kind: ``relu``, ``ternary`` (sign(x)·[|x| > 0.5]) or ``binary`` (sign(x)).
         beta: steepness of the continuation; None for the hard step with its surrogate gradient.
+        trits: ternary values made of each one, see :func:`trit_edges`; several have no continuation.
+
+    Returns:
+        The activation; of several trits their mean, since the next layer multiplies all of them by one weight.
 
     Examples:
         >>> activate(torch.tensor([-0.6, 0.4, 0.6]), "ternary").tolist()
         [-1.0, 0.0, 1.0]
+        >>> activate(torch.tensor([-0.6, 0.4, 0.6, 1.0, 1.8]), "ternary", trits=2).tolist()
+        [-1.0, -0.5, -0.5, 0.0, 1.0]
     """
     if kind == "relu":
         return torch.relu(x)
+    if trits > 1:
+        return _Trits.apply(x, trits)
     if beta is not None:
         return ternary_tanh(x, beta) if kind == "ternary" else torch.tanh(2 * beta * x)
     return _Step.apply(x, THRESHOLD if kind == "ternary" else 0.0)

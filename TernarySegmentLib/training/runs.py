@@ -22,12 +22,18 @@ LOG = "log.jsonl"
 
 
 def build(settings: Settings) -> SegmentationNetwork:
-    """An untrained network of these settings."""
+    """Build an untrained network.
+
+    Raises:
+        InputError: the settings combine several trits a sum with what knows one.
+    """
+    if settings.trits > 1 and (settings.architecture == "slices" or settings.schedule == "continuation"):
+        raise InputError("Several trits a sum go with the 3D network and the hard step only; set trits to 1.")
     if settings.architecture == "slices":
         return SliceNetwork(settings.widths, len(LABELS), settings.weights, settings.activations)
     graph = unet(settings.widths, len(LABELS))
     auxiliary = tuple(f"dec{level}" for level in range(1, len(settings.widths) - 1))
-    return TernaryNetwork(graph, settings.weights, settings.activations, auxiliary, len(LABELS))
+    return TernaryNetwork(graph, settings.weights, settings.activations, auxiliary, len(LABELS), settings.trits)
 
 
 def read_checkpoint(run: Path, device: torch.device) -> dict[str, Any]:

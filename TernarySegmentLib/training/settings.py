@@ -28,6 +28,8 @@ class Settings:
         spacing: working grid, mm.
         widths: channels at each level of the U-Net, finest first.
         weights, activations: quantisers.
+        trits: ternary channels made of each convolution sum by as many pairs of thresholds; finer activations for the
+            same weights.
         schedule: ``step`` trains with the hard step and its surrogate gradient from the start; ``continuation`` with
             the ternary tanh whose β rises from ``beta_start`` to ``beta_end``, then the hard step.
         continuation_share: part of the run that the continuation takes; 1 for the continuation alone, as in the paper.
@@ -58,6 +60,7 @@ class Settings:
     widths: tuple[int, ...] = (32, 64, 128, 128)
     weights: Weights = "ternary"
     activations: Activations = "ternary"
+    trits: int = 1
     schedule: Literal["step", "continuation"] = "step"
     beta_start: float = 1.0
     beta_end: float = 8.0
@@ -118,11 +121,15 @@ COARSE = Settings(
     pancreas_share=0.3, seed=1, frozen_norm=0.0,
     stage="coarse",
 )  # fmt: skip
-FINE = Settings(spacing=1.5, steps=3600, rate=2e-3, decay=0.6, pancreas_weight=2.0)
+FINE = Settings(
+    spacing=1.5, trits=2, steps=1200, rate=1.5e-3, decay=0.7, pancreas_weight=2.0, sparse_share=0.3
+)  # fmt: skip
+PRETRAIN = FINE.changed(steps=1200, rate=2e-3, decay=0.25, seed=1, fold=None)
+"""On the scans annotated in part and phantoms alone, which train in every fold: the folds start from its weights."""
 PAPER = Settings(
     architecture="slices", widths=(32, 64, 128, 256), schedule="continuation", continuation_share=1.0, beta_start=3.0,
     spacing=1.5, patch=(32, 96, 128),
 )  # fmt: skip
-FULL = FINE.changed(weights="full", activations="relu")
+FULL = FINE.changed(weights="full", activations="relu", trits=1)
 TUNE = FINE.changed(rate=1.2e-3, ema=0.999)
-PRESETS = {"coarse": COARSE, "fine": FINE, "tune": TUNE, "full": FULL, "paper": PAPER}
+PRESETS = {"coarse": COARSE, "pretrain": PRETRAIN, "fine": FINE, "tune": TUNE, "full": FULL, "paper": PAPER}

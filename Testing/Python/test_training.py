@@ -174,6 +174,22 @@ def test_the_exported_integer_network_decides_exactly_like_torch(trained, flippe
     np.testing.assert_array_equal(blas.margin, torch_margin(network, levels))
 
 
+def test_the_exported_integer_network_with_several_trits_a_sum_decides_exactly_like_torch():
+    torch.manual_seed(0)
+    network = build(TINY.changed(widths=(32, 64, 32), trits=2))
+    with torch.no_grad():
+        for block in network.blocks.values():
+            if isinstance(block, QuantisedConvolution):
+                block.norm.weight.normal_()
+                block.norm.bias.normal_()
+    reestimate_batch_norms(network, PatchSampler([toy_case(1)], TINY), 2)
+    stage = export_stage(network, 2.0)
+    levels = np.random.default_rng(5).integers(-127, 128, (16, 24, 32)).astype(np.int8)
+    prove_equal(network, stage, levels)
+    assert stage.graph["enc1"].channels == 2 * stage.graph["enc1"].sums == 128
+    assert len(np.unique(torch_margin(network, levels))) > 10, "a constant network would prove nothing"
+
+
 def test_the_proof_notices_a_single_wrong_threshold(trained):
     network = trained.averaged()
     stage = export_stage(network, 2.0)
