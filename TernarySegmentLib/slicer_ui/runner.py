@@ -29,8 +29,11 @@ class Runner(Generic[Outcome]):
         self._thread = threading.Thread(target=self._run, name="TernarySegment", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin; where no thread can be had, that is the work's error."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # "can't start new thread": most often for want of memory
+            self.error = MemoryError(str(error))
 
     def cancel(self) -> None:
         """Ask to stop at the next step; a result that is already there is thrown away."""
@@ -48,7 +51,8 @@ class Runner(Generic[Outcome]):
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end; True if it came within the time."""
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:  # it was had
+            self._thread.join(timeout_s)
         return not self.running
 
     def progress(self) -> list[Progress]:
@@ -71,5 +75,5 @@ class Runner(Generic[Outcome]):
                 self.result = None if self.cancelled else end.value
             finally:
                 steps.close()
-        except Exception as error:  # handed to the main thread, which shows it
+        except BaseException as error:  # handed to the main thread, which shows it; a thread has nobody else to tell
             self.error = error

@@ -75,7 +75,7 @@ class Background:
         self.drop(name)
         task = Task(Runner(work), done, failed, progress, cancelled)
         self._tasks[name] = task
-        task.runner.start()
+        task.runner.start()  # a thread that cannot be had is reported as the task's failure, at the next look
         self._timer.start()
 
     def busy(self, name: str) -> bool:
@@ -115,17 +115,24 @@ class Background:
     def poll(self) -> None:
         """Look at every task; called by the timer."""
         time.sleep(YIELD_S)
-        for name, task in list(self._tasks.items()):
-            finished = not task.runner.running  # asked before the queue is emptied, so that no news is lost
+        try:
+            for name, task in list(self._tasks.items()):
+                self._look_at(name, task)
+        finally:
+            self._abandoned = [runner for runner in self._abandoned if runner.running]
+            if not self._tasks:
+                self._timer.stop()
+
+    def _look_at(self, name: str, task: Task) -> None:
+        finished = not task.runner.running  # asked before the queue is emptied, so that no news is lost
+        try:
             for news in task.runner.progress():
                 if task.progress is not None:
                     task.progress(news)
+        finally:  # whatever showing the news raises, the task ends
             if finished and self._tasks.get(name) is task:
                 del self._tasks[name]
                 _conclude(task)
-        self._abandoned = [runner for runner in self._abandoned if runner.running]
-        if not self._tasks:
-            self._timer.stop()
 
 
 def _conclude(task: Task) -> None:
@@ -192,6 +199,7 @@ class LongJob:
         expected_s: float | None = None,
         needs: Callable[[], bool] = lambda: True,
         gone: str = "",
+        stopped: Callable[[BaseException | None], None] | None = None,
     ) -> None:
         """Begin.
 
@@ -202,6 +210,7 @@ class LongJob:
             expected_s: how long it should take; None when unknown.
             needs: whether what the job works for is still there; if not, it is stopped.
             gone: what to say then.
+            stopped: is called instead of ``done``, with what went wrong, or None when the job was cancelled.
         """
         self._expected, self._needs, self._gone = expected_s, needs, gone
         self._stopped = _("Cancelled; the scene is as it was.")
@@ -210,10 +219,18 @@ class LongJob:
             self._end(lambda: done(result))
 
         def failed(error: BaseException) -> None:
-            self._end(lambda: self._status.fail(error))
+            self._end(lambda: stop(error))
 
         def cancelled() -> None:
-            self._end(lambda: self._status.say(self._stopped))
+            self._end(lambda: stop(None))
+
+        def stop(error: BaseException | None) -> None:
+            if error is not None:
+                self._status.fail(error)
+            else:
+                self._status.say(self._stopped)
+            if stopped is not None:
+                stopped(error)
 
         self._status.say(text)
         self._background.run(JOB, work, finished, failed, self._show, cancelled)
@@ -259,9 +276,11 @@ class LongJob:
         self.cancel()
 
     def _end(self, conclude: Callable[[], None]) -> None:
-        conclude()
-        self._ui.progressBar.value = 0
-        self._changed()
+        try:
+            conclude()
+        finally:  # whatever went wrong, the panel can be used again
+            self._ui.progressBar.value = 0
+            self._changed()
 
 
 REMEMBERED = 7

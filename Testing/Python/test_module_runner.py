@@ -84,3 +84,26 @@ def test_worker_of_a_lowered_main_thread_runs_at_normal_priority_where_the_syste
     assert main == 19, "the panel's own thread stays as Slicer wants it"
     allowed = 20 - resource.getrlimit(resource.RLIMIT_NICE)[0] <= 0 or os.geteuid() == 0
     assert worker == helper == (0 if allowed else 19)
+
+
+def test_what_ends_a_thread_in_any_way_is_an_error_and_no_result() -> None:
+    def steps() -> Generator[Progress, None, str]:
+        yield Progress("Segmenting", 0.0, 0.0, None)
+        raise SystemExit(3)
+
+    runner = Runner(steps)  # type: ignore[arg-type]
+    runner.start()
+    assert runner.join(5)
+    assert isinstance(runner.error, SystemExit)
+
+
+def test_a_thread_that_cannot_be_had_is_the_works_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    runner = Runner(lambda: iter(()))  # type: ignore[arg-type, return-value]
+    runner.start()
+    assert isinstance(runner.error, MemoryError)
+    assert not runner.running
+    assert runner.join(1)
