@@ -20,7 +20,9 @@ from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelfile import Model, Stage
 from TernarySegmentLib.engine.network import Backend, Network
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import Grid, flip, positions, to_grid
+from TernarySegmentLib.imaging.grids import Flips, Grid, flip, positions, to_grid
+from TernarySegmentLib.imaging.measure import measure
+from TernarySegmentLib.imaging.report.preview import thumbnail_png
 from TernarySegmentLib.pipeline import Options, Progress, load_model, segment
 
 SHIFTS = np.array([(-1, -1, -1), (1, 1, -1), (1, -1, 1), (-1, 1, 1)]) / 4
@@ -79,12 +81,14 @@ class Description:
         means: float32 (channels,), see :func:`mean_trits`.
         volume_ml, mean_hu: of the mask.
         fat_fraction: see :func:`fat_fraction`.
+        thumbnail: a PNG of the scan as a data URI; kept by an index only where asked for.
     """
 
     means: np.ndarray
     volume_ml: float
     mean_hu: float
     fat_fraction: float
+    thumbnail: str = ""
 
 
 def describe(ct: sitk.Image, options: Options = Options()) -> Generator[Progress, None, Description]:
@@ -98,7 +102,7 @@ def describe(ct: sitk.Image, options: Options = Options()) -> Generator[Progress
         InputError: the image is not a usable CT, or no pancreas was found.
         ModelError: the model file is damaged, foreign or from a newer version.
     """
-    steps, started = segment(ct, options), time.monotonic()
+    steps = segment(ct, options)
     try:
         while True:
             progress = next(steps)
@@ -109,19 +113,48 @@ def describe(ct: sitk.Image, options: Options = Options()) -> Generator[Progress
         steps.close()
     if not result.found:
         raise InputError("No pancreas was found in this scan, so there is nothing to compare; check that it shows one.")
-    scan, mask = (flip(each, result.flipped) for each in (ct, result.mask))
-    pooling = mean_trits(scan, mask, load_model(options.model), options.backend, options.threads)
+    describing = describe_mask(ct, result.mask, result.flipped, options)
     try:
         while True:
-            fraction = SEGMENTED + (1 - SEGMENTED) * next(pooling)
+            progress = next(describing)
+            yield replace(progress, fraction=SEGMENTED + (1 - SEGMENTED) * progress.fraction)
+    except StopIteration as end:
+        described: Description = end.value
+        return described
+    finally:
+        describing.close()
+
+
+def describe_mask(
+    ct: sitk.Image, mask: sitk.Image, flipped: Flips, options: Options = Options()
+) -> Generator[Progress, None, Description]:
+    """Average the bottlenecks over a pancreas that is segmented already.
+
+    Args:
+        ct: a 3D CT in HU, any grid.
+        mask: integer image on the same grid, inside where not 0.
+        flipped: which axes of the patient the file has reversed.
+        options: model, back end and threads count.
+
+    Raises:
+        InputError: the mask is empty or lies on another grid.
+        ModelError: the model file is damaged, foreign or from a newer version.
+    """
+    started = time.monotonic()
+    measures = measure(ct, mask)
+    scan, turned = (flip(each, flipped) for each in (ct, mask))
+    pooling = mean_trits(scan, turned, load_model(options.model), options.backend, options.threads)
+    try:
+        while True:
+            fraction = next(pooling)
             elapsed = time.monotonic() - started
-            yield Progress("Describing the pancreas", fraction, elapsed, elapsed * (1 - fraction) / fraction)
+            remaining = elapsed * (1 - fraction) / fraction if fraction > 0 else None
+            yield Progress("Describing the pancreas", fraction, elapsed, remaining)
     except StopIteration as end:
         means = end.value
     finally:
         pooling.close()
-    measures = result.measures
-    return Description(means, measures.volume_ml, measures.mean_hu, fat_fraction(ct, result.mask))
+    return Description(means, measures.volume_ml, measures.mean_hu, fat_fraction(ct, mask), thumbnail_png(ct, mask))
 
 
 def code_channels(model: Model) -> int:

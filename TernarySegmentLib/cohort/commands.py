@@ -304,7 +304,7 @@ def run_compare_command(options: argparse.Namespace) -> int:
         reference = reference == options.label
     surfaces = surfaces_available()
     agreement = compare_masks(mask, reference, surfaces)
-    for line in _agreement_lines(agreement):
+    for line in agreement_lines(agreement):
         print(line)
     if not surfaces:
         print("note: for surface Dice and Hausdorff distance run: pip install surface-distance", file=sys.stderr)
@@ -347,7 +347,8 @@ def _listed(labels: list[int]) -> str:
     return ", ".join(map(str, labels[:8])) + (", …" if len(labels) > 8 else "")
 
 
-def _agreement_lines(agreement: Agreement) -> Iterator[str]:
+def agreement_lines(agreement: Agreement) -> Iterator[str]:
+    """The figures of a comparison, one a line, as people read them."""
     from TernarySegmentLib.imaging.agreement import TOLERANCE_MM
 
     yield f"Dice: {agreement.dice:.3f}"

@@ -42,6 +42,7 @@ class Entry:
         content: SHA-256 of its files; by this the scan is known again.
         stamp: sizes and times of its files, as a digest; while it is unchanged the bytes are not read again.
         volume_ml, mean_hu, fat_fraction: of the mask.
+        thumbnail: a PNG of the scan as a data URI; empty where no pictures were asked for.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Entry:
     volume_ml: float = 0.0
     mean_hu: float = 0.0
     fat_fraction: float = 0.0
+    thumbnail: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,13 @@ class Index:
         entries = [entry for entry, keep in zip(self.entries, kept, strict=True) if keep]
         for entry, facts in added:
             entries.append(
-                replace(entry, volume_ml=facts.volume_ml, mean_hu=facts.mean_hu, fat_fraction=facts.fat_fraction)
+                replace(
+                    entry,
+                    volume_ml=facts.volume_ml,
+                    mean_hu=facts.mean_hu,
+                    fat_fraction=facts.fat_fraction,
+                    thumbnail=facts.thumbnail,
+                )
             )
         levels = [np.rint(facts.means / STEP).astype(np.int8) for _, facts in added]
         grown = replace(
@@ -193,6 +201,10 @@ def write_index(index: Index, path: str | Path) -> None:
         "measures": np.array(measures, np.float32).reshape(-1, 3), "low": index.thresholds.low,
         "high": index.thresholds.high,
     }  # fmt: skip
+    if any(entry.thumbnail for entry in entries):
+        pictures = [np.frombuffer(entry.thumbnail.encode(), np.uint8) for entry in entries]
+        arrays["thumbnails"] = np.concatenate(pictures)
+        arrays["thumbnail_ends"] = np.cumsum([picture.size for picture in pictures], dtype=np.int64)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -246,6 +258,11 @@ def _check(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         found = arrays[name]
         if found.shape != shape or found.dtype != kind:
             raise ValueError(f"{name} of {found.shape} {found.dtype} instead of {shape} {np.dtype(kind)}")
+    if "thumbnails" in arrays:
+        ends, pixels = arrays["thumbnail_ends"], arrays["thumbnails"]
+        sound = ends.shape == (scans,) and ends.dtype == np.int64 and pixels.dtype == np.uint8 and pixels.ndim == 1
+        if not sound or (np.diff(ends, prepend=0, append=pixels.size) < 0).any():
+            raise ValueError("thumbnails that do not fit the scans")
     if not (np.isfinite(arrays["low"]).all() and np.isfinite(arrays["high"]).all()):
         raise ValueError("thresholds that are no numbers")
     texts = [manifest["model"], *manifest["names"], *manifest["contents"], *manifest["stamps"]]
@@ -255,11 +272,22 @@ def _check(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
 
 
 def _index(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
-    columns = (manifest["names"], manifest["contents"], manifest["stamps"], arrays["measures"].tolist())
+    columns = (
+        manifest["names"], manifest["contents"], manifest["stamps"], arrays["measures"].tolist(),
+        _thumbnails(arrays, len(manifest["names"])),
+    )  # fmt: skip
     entries = tuple(
-        Entry(name, content, stamp, *measures) for name, content, stamp, measures in zip(*columns, strict=True)
+        Entry(name, content, stamp, volume_ml, mean_hu, fat_fraction, thumbnail)
+        for name, content, stamp, (volume_ml, mean_hu, fat_fraction), thumbnail in zip(*columns, strict=True)
     )
     return Index(
         manifest["model"], manifest["channels"], entries, arrays["levels"], Thresholds(arrays["low"], arrays["high"]),
         manifest["fixed"], manifest["without"],
     )  # fmt: skip
+
+
+def _thumbnails(arrays: dict[str, np.ndarray], scans: int) -> list[str]:
+    if "thumbnails" not in arrays:
+        return [""] * scans
+    pixels, ends = arrays["thumbnails"].tobytes(), arrays["thumbnail_ends"].tolist()
+    return [pixels[start:end].decode("ascii") for start, end in zip([0, *ends], ends, strict=False)]

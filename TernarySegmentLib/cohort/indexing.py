@@ -104,6 +104,7 @@ def grow_index(
     path: Path,
     options: Options,
     watch: Callable[[ArchivedScan, Progress], None] = lambda scan, progress: None,
+    thumbnails: bool = False,
 ) -> Generator[IndexStep, None, Index]:
     """Add the scans that an index lacks; yields after each scan and returns the index, which is also written.
 
@@ -116,6 +117,7 @@ def grow_index(
         path: of the index file.
         options: of the pipeline, with the index's model.
         watch: is called with each progress.
+        thumbnails: keep a small picture of each scan that is described now.
 
     Raises:
         OutputError: the index cannot be written.
@@ -131,7 +133,8 @@ def grow_index(
                 entry = _entry_of(scan, known.get(scan.name))
                 reason = without.get(entry.content, "")
                 if not reason and entry is not known.get(scan.name):
-                    fresh.append((entry, _described(scan, options, watch)))
+                    described = _described(scan, options, watch)
+                    fresh.append((entry, described if thumbnails else replace(described, thumbnail="")))
                     known[scan.name], added = entry, True
             except TernarySegmentError as error:
                 reason = str(error)

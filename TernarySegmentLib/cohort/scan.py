@@ -24,13 +24,12 @@ from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.imaging.files.series import read_slices
 from TernarySegmentLib.imaging.report.preview import thumbnail_png
 from TernarySegmentLib.pipeline import Options, Progress, Result, load_model, segment
-from TernarySegmentLib.review.suspicious_regions import RADIUS_MM, SuspiciousRegion, find_suspicious_regions
+from TernarySegmentLib.review.doubt import scan_doubt
+from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions
 
 log = logging.getLogger(__name__)
 
 NO_MEMORY = "There is not enough free memory for this scan; use fewer workers, or cut the scan to the abdomen."
-BALL_ML = 4 / 3 * 3.14159 * RADIUS_MM**3 / 1000
-"""What the doubt of a place is relative to."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,9 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
         record,
         status="segmented" if result.found else "nothing found",
         confidence=round(result.confidence, 3) if result.found else None,
-        doubt=round(doubt_of(result, places), 3),
+        doubt=round(
+            scan_doubt((place.doubt for place in places), result.measures.volume_ml if result.measures else None), 3
+        ),
         warnings=result.warnings,
         backend=result.backend,
         mask=relative.get("mask", ""),
@@ -226,16 +227,6 @@ def _result(ct: sitk.Image, options: Options, watch: Callable[[Progress], None])
         return end.value
     finally:
         steps.close()
-
-
-def doubt_of(result: Result, places: list[SuspiciousRegion]) -> float:
-    """How much a scan is worth a look: the volume expected to be wrong at its places over that of the mask.
-
-    At most 1, which a scan without a pancreas gets as well: a scan of the abdomen has one.
-    """
-    if result.measures is None:
-        return 1.0
-    return min(1.0, sum(place.doubt for place in places) * BALL_ML / result.measures.volume_ml)
 
 
 def _remove_remains(work: Work, case: Case) -> None:

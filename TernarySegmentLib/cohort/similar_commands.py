@@ -47,6 +47,10 @@ def add_index(commands: Any) -> None:
     )
     index.add_argument("folder", type=Path, metavar="FOLDER", help="searched with its subfolders; files or DICOM")
     index.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".npz; grows if it is there")
+    index.add_argument(
+        "--thumbnails", action="store_true", help="keep a small picture of each new scan, which the panel in Slicer "
+        "shows; without it the index holds no pixels",
+    )  # fmt: skip
     index.add_argument("--refit", action="store_true", help="take the thresholds anew from all scans in the index")
     index.add_argument(
         "--thresholds", type=Path, metavar="INDEX", help="for a new index: share this one's thresholds, so that "
@@ -73,7 +77,7 @@ def run_index_command(options: argparse.Namespace) -> int:
     before = len(index.entries)
     failures: list[str] = []
     reporter = _Reporter(options.quiet, len(scans))
-    steps = grow_index(index, scans, options.output, _pipeline_options(options), reporter.within)
+    steps = grow_index(index, scans, options.output, _pipeline_options(options), reporter.within, options.thumbnails)
     try:
         while True:
             step = next(steps)
