@@ -19,13 +19,16 @@ from TernarySegmentLib.slicer_ui.mrml.labelmaps import CroppedLabelmap, crop_lab
 from TernarySegmentLib.slicer_ui.mrml.overlay import put_confidence
 from TernarySegmentLib.slicer_ui.mrml.results import results_of, show_only
 from TernarySegmentLib.slicer_ui.mrml.roi import make_region
-from TernarySegmentLib.slicer_ui.mrml.segmentation import edited, volume_of
+from TernarySegmentLib.slicer_ui.mrml.segmentation import edited, volume_of, write_segment
 from TernarySegmentLib.slicer_ui.mrml.views import all_show, show_volume
+from TernarySegmentLib.slicer_ui.sections.batch import BatchResult, BatchSection
+from TernarySegmentLib.slicer_ui.sections.compare import CompareSection
 from TernarySegmentLib.slicer_ui.sections.correct import CorrectSection, hu_range
 from TernarySegmentLib.slicer_ui.sections.export import ExportSection
 from TernarySegmentLib.slicer_ui.sections.input import Inspection, Run
 from TernarySegmentLib.slicer_ui.sections.result import ResultSection
 from TernarySegmentLib.slicer_ui.sections.review import ReviewSection
+from TernarySegmentLib.slicer_ui.sections.similar import SimilarSection
 from TernarySegmentLib.slicer_ui.sections.volume_choice import VolumeChoice, volume_to_begin_with
 from TernarySegmentLib.slicer_ui.status import Status
 from TernarySegmentLib.slicer_ui.tasks import Background, LongJob, format_duration, once
@@ -73,6 +76,9 @@ class Panel(VTKObservationMixin):
         self.review = ReviewSection(ui, self._on_used, self._on_edited)
         self.correct = CorrectSection(ui, logic, self.background, self.job, self.status, self._on_edited)
         self.export = ExportSection(ui, self.background, self.status)
+        self.compare = CompareSection(ui, self.background, self.status)
+        self.similar = SimilarSection(ui, self.background, self.status, lambda: logic.options(self.parameters))
+        self.batch = BatchSection(ui, logic, self.job, self.status, self._take_of_batch, self.choose_volume)
         form = ui.inputButton.parentWidget()
         self._review_keys = Keys(form, self.review.keys())
         self._correct_keys = Keys(form, self.correct.keys())
@@ -89,7 +95,10 @@ class Panel(VTKObservationMixin):
             button.connect("clicked()", action)
         ui.confidenceBox.connect("clicked(bool)", self.result.make_room)
         ui.modelPathEdit.connect("currentPathChanged(QString)", self.choose_model)
-        for section in (ui.resultButton, ui.reviewButton, ui.correctButton, ui.exportButton):
+        for section in (
+            ui.resultButton, ui.reviewButton, ui.correctButton, ui.exportButton, ui.compareButton, ui.similarButton,
+            ui.batchButton,
+        ):  # fmt: skip
             section.connect("contentsCollapsed(bool)", self._on_collapsed)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_scene_closing)
@@ -97,6 +106,7 @@ class Panel(VTKObservationMixin):
         self.addObserver(scene, scene.StartImportEvent, self._on_import)
         self.addObserver(scene, scene.EndImportEvent, self._on_scene_ready)
         self.addObserver(scene, scene.NodeRemovedEvent, self._on_removed)
+        self.addObserver(scene, scene.NodeAddedEvent, self._on_added)
 
     # -- coming and going
     def enter(self) -> None:
@@ -155,6 +165,7 @@ class Panel(VTKObservationMixin):
         self.job.drop()
         self.background.drop_all(SEARCH)
         self.run.revert = None
+        self.batch.forget()
         self.review.scene_closing()
         self.choice.forget()
         self.result.forget()
@@ -178,8 +189,14 @@ class Panel(VTKObservationMixin):
         if self.parameters is not None and not _busy():
             self.parameters.Modified()  # what it keeps of the node that is gone is read again
 
+    def _on_added(self, caller: Any = None, event: Any = None) -> None:
+        if not (_busy() or self.ui.batchButton.collapsed):
+            self.batch.show(self.parameters)
+
     def _on_collapsed(self, collapsed: bool) -> None:
         self._enable_keys()
+        if not (collapsed or _busy()):
+            self.batch.show(self.parameters)
         if not collapsed:
             self._on_used()
             self.result.refresh()
@@ -267,14 +284,20 @@ class Panel(VTKObservationMixin):
             for section in (ui.resultButton, ui.reviewButton):
                 section.collapsed = node is None
             if node is None:
-                ui.correctButton.collapsed = ui.exportButton.collapsed = True
-        for section in (ui.resultButton, ui.reviewButton, ui.correctButton, ui.exportButton):
+                for section in (ui.correctButton, ui.exportButton, ui.compareButton, ui.similarButton):
+                    section.collapsed = True
+        for section in (
+            ui.resultButton, ui.reviewButton, ui.correctButton, ui.exportButton, ui.compareButton, ui.similarButton,
+        ):  # fmt: skip
             section.enabled = node is not None
         self.result.show(node)
         searching = node is not None and self.background.busy(_search_of(node.GetID()))
         self.review.show(node, searching, self._entered, parameters is not None and parameters.show_confidence)
         self.correct.show(node, parameters, self._entered)
         self.export.show(node)
+        self.compare.show(node)
+        self.similar.show(node)
+        self.batch.show(parameters)
         self._enable_keys()
 
     def _enable_keys(self) -> None:
@@ -350,6 +373,18 @@ class Panel(VTKObservationMixin):
             node.GetDisplayNode().SetVisibility(False)
         self._search(result, node.GetID())
         return hidden
+
+    def _take_of_batch(self, volume: Any, found: BatchResult) -> None:
+        """Put one result of a batch into the scene; it is shown when its CT is the chosen one."""
+        node, _revert = write_segment(volume, found.result.mask)
+        statistics.keep(statistics.report_of(found.result, volume.GetName()), node)
+        put_confidence(node, volume, found.confidence)
+        checklist.keep(checklist.entries_of(found.regions), node)
+        if volume is self.parameters.volume:
+            show_only(node)
+            self._choose_result(node)
+        else:
+            node.GetDisplayNode().SetVisibility(False)
 
     def _search(self, result: Result, node_id: str) -> None:
         mask, confidence = result.mask, result.confidence_map
