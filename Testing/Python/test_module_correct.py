@@ -433,3 +433,25 @@ def test_editor_has_nothing_that_makes_no_sense_here_and_its_effects_do_not_wide
     assert panel.minimumSizeHint().width() == before
     widths = {tool(host, widget, name).width() for name in ("Paint", "Erase", "Smoothing", "Margin")}
     assert max(widths) - min(widths) <= 1
+
+
+def test_a_stroke_marks_what_it_crosses_and_is_one_step(host, corrected):
+    widget, volume, node = corrected
+    before, view, spot = mask_of(node, volume), view_of(host), free_spot(node, volume)
+    stroke = [np.add(spot, (x, 0, 0)) for x in np.linspace(0, 30, 16)]
+    host.click(widget.ui.insideButton)
+    drag(host, view, [pixel_of(view, point) for point in stroke])
+    settle(host, widget)
+    drawn = mask_of(node, volume)
+    assert [drawn[voxel(volume, point)] for point in stroke[::3]] == [1] * 6
+    assert 4 <= widget.panel.correct.points.count <= 7
+    assert "inside" in widget.ui.statusLabel.text
+    host.click(widget.ui.outsideButton)
+    seeding(host, widget, view)(np.array(widget.panel.result.report.centre_ras))
+    press_key(host, widget, "Ctrl+Z", focus=view)  # the point
+    settle(host, widget)
+    assert np.array_equal(mask_of(node, volume), drawn)
+    press_key(host, widget, "Ctrl+Z", focus=view)  # the whole stroke
+    settle(host, widget)
+    assert np.array_equal(mask_of(node, volume), before)
+    assert widget.panel.correct.points.count == 0

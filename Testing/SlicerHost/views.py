@@ -55,8 +55,9 @@ class _View(QWidget):
         self.render_window.SetMultiSamples(4)
         self.render_window.SetSize(400, 400)
         self.render_window.AddRenderer(self.renderer)
-        self.interactor = vtk.vtkGenericRenderWindowInteractor()  # the markups managers ask for one
-        self.interactor.SetRenderWindow(self.render_window)
+        self._interactor = vtk.vtkGenericRenderWindowInteractor()  # the markups managers ask for one
+        self._interactor.SetInteractorStyle(None)
+        self._interactor.SetRenderWindow(self.render_window)
         with quiet_vtk():  # the view manager observes an event twice, and says so
             self.group = self._managers()
         self.group.AddObserver(vtk.vtkCommand.UpdateEvent, lambda *_: self.stale())
@@ -73,7 +74,7 @@ class _View(QWidget):
             self.group.SetMRMLDisplayableNode(None)
             self.group.SetRenderer(None)
         self.render_window.Finalize()
-        self.group = self.interactor = self.render_window = self.renderer = None
+        self.group = self._interactor = self.render_window = self.renderer = None
 
     def stale(self) -> None:
         """The scene changed: draw again at the next paint."""
@@ -107,6 +108,10 @@ class _View(QWidget):
         painter = QPainter(self)
         painter.drawImage(QPointF(0, 0), image)
         painter.end()
+
+    def interactor(self) -> Any:
+        self.open()
+        return self._interactor
 
     def forceRender(self) -> None:
         self.stale()
@@ -182,11 +187,12 @@ class SliceView(_View):
         """Give a mouse event to the displayable manager that is nearest to it, as Slicer's interactor style does."""
         self.picture(self.size())
         where = [int(event.position().x()), self.height() - 1 - int(event.position().y())]
-        self.interactor.SetEventInformation(*where, 0, 0, chr(0), 0, None)
+        self._interactor.SetEventInformation(*where, 0, 0, chr(0), 0, None)
+        self._interactor.InvokeEvent(name)  # for observers of a module
         data = slicer.vtkMRMLInteractionEventData()
         data.SetType(getattr(vtk.vtkCommand, name))
         data.SetDisplayPosition(where)
-        data.SetAttributesFromInteractor(self.interactor)
+        data.SetAttributesFromInteractor(self._interactor)
         best, nearest = None, float("inf")
         for index in range(self.group.GetDisplayableManagerCount()):
             manager, distance = self.group.GetNthDisplayableManager(index), vtk.mutable(float("inf"))

@@ -1,14 +1,17 @@
-"""Points that a person clicks inside and outside the pancreas."""
+"""Points that a person clicks, and strokes that a person draws, inside and outside the pancreas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import slicer
 from slicer.util import VTKObservationMixin
 
 NAMES = {True: "Pancreas points inside", False: "Pancreas points outside"}
+STROKE_MM = 6.0
+"""Between the points of a stroke: each decides what is within 2.5 mm and pulls what is within 18."""
 COLOURS = {True: (0.2, 0.9, 0.3), False: (1.0, 0.35, 0.3)}
 
 Point = tuple[float, float, float]
@@ -26,7 +29,9 @@ class PointLists(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self._changed, self._placing_ended = changed, placing_ended
         self._nodes: dict[bool, Any] = {}
-        self._order: list[bool] = []
+        self._order: list[list[tuple[bool, str]]] = []
+        self._stroke: list[tuple[bool, str]] | None = None
+        self._last: Point = (0.0, 0.0, 0.0)
         self._quiet = False
 
     @property
@@ -65,13 +70,43 @@ class PointLists(VTKObservationMixin):
             interaction = slicer.app.applicationLogic().GetInteractionNode()
             interaction.SetCurrentInteractionMode(slicer.vtkMRMLInteractionNode.ViewTransform)
 
+    # -- strokes
+    def begin_stroke(self, position_ras: Point) -> None:
+        """The mouse button goes down at a position (RAS, mm): what is placed until :meth:`end_stroke` counts as one."""
+        if self.placing is not None:
+            self._stroke, self._last = [], position_ras
+
+    def draw_to(self, position_ras: Point) -> None:
+        """Place another point (RAS, mm) once the mouse is far enough from the last one."""
+        if self._stroke is None or self.placing is None:
+            return
+        if np.linalg.norm(np.subtract(position_ras, self._last)) < STROKE_MM:
+            return
+        node = self._nodes[self.placing]
+        if not self._stroke:  # Slicer places its own point where the button goes up
+            node.AddControlPointWorld(*self._last)
+        node.AddControlPointWorld(*position_ras)
+        self._last = position_ras
+
+    def end_stroke(self) -> None:
+        """The mouse button went up, and what Slicer places then is placed."""
+        stroke, self._stroke = self._stroke, None
+        if stroke:
+            self._order.append(stroke)
+            self._on_changed()
+
     def undo(self) -> None:
-        """Remove the point placed last."""
+        """Remove the point placed last, or the whole stroke."""
         while self._order:
-            node = self._nodes[self._order.pop()]
-            placed = _placed(node)
-            if placed:
-                node.RemoveNthControlPoint(placed[-1])
+            here = [(self._nodes[inside], each) for inside, each in self._order.pop()]
+            places = [(node, node.GetNthControlPointIndexByID(each)) for node, each in here]
+            there = sorted((place for place in places if place[1] >= 0), key=lambda place: -place[1])
+            if there:
+                self._quiet = True
+                for node, index in there:
+                    node.RemoveNthControlPoint(index)
+                self._quiet = False
+                self._on_changed()
                 return
 
     def clear(self) -> None:
@@ -80,7 +115,7 @@ class PointLists(VTKObservationMixin):
         for node in self._nodes.values():
             for index in reversed(_placed(node)):
                 node.RemoveNthControlPoint(index)
-        self._order = []
+        self._order, self._stroke = [], None
         self._quiet = False
 
     def remove(self) -> None:
@@ -90,7 +125,7 @@ class PointLists(VTKObservationMixin):
         for node in self._nodes.values():
             if slicer.mrmlScene.IsNodePresent(node):
                 slicer.mrmlScene.RemoveNode(node)
-        self._nodes, self._order = {}, []
+        self._nodes, self._order, self._stroke = {}, [], None
 
     def _node(self, inside: bool) -> Any:
         node = self._nodes.get(inside)
@@ -106,8 +141,14 @@ class PointLists(VTKObservationMixin):
             self._nodes[inside] = node
 
             def placed(caller: Any = None, event: Any = None) -> None:
-                self._order.append(inside)
-                self._on_changed()
+                known = {each for group in [*self._order, self._stroke or []] for each in group}
+                new = [(inside, node.GetNthControlPointID(i)) for i in _placed(node)]
+                new = [each for each in new if each not in known]
+                if self._stroke is None:
+                    self._order += [[each] for each in new]
+                    self._on_changed()
+                else:
+                    self._stroke += new
 
             self.addObserver(node, node.PointPositionDefinedEvent, placed)
             for event in (node.PointPositionUndefinedEvent, node.PointRemovedEvent, node.PointEndInteractionEvent):

@@ -16,6 +16,7 @@ from TernarySegmentLib.slicer_ui.mrml.overlay import crop_confidence
 from TernarySegmentLib.slicer_ui.mrml.point_lists import Point, PointLists
 from TernarySegmentLib.slicer_ui.mrml.segmentation import CONFIDENCE
 from TernarySegmentLib.slicer_ui.mrml.volumes import Scan, take_scan
+from TernarySegmentLib.slicer_ui.sections.strokes import Strokes
 from TernarySegmentLib.slicer_ui.status import Status
 from TernarySegmentLib.slicer_ui.tasks import Background, once
 
@@ -54,6 +55,7 @@ class PointsSection:
         self._inside = True
         self._asked_at = 0.0
         self.lists = PointLists(self._on_changed, self._show_mode)
+        self._strokes = Strokes(self.lists.begin_stroke, self.lists.draw_to, self.lists.end_stroke)
         ui.insideButton.connect("clicked()", self.place_inside)
         ui.outsideButton.connect("clicked()", self.place_outside)
         ui.undoPointButton.connect("clicked()", self.undo)
@@ -81,7 +83,7 @@ class PointsSection:
         self._place(False)
 
     def undo(self) -> None:
-        """Take the last point back."""
+        """Take the last point or stroke back."""
         self.lists.undo()
 
     def clear(self) -> None:
@@ -120,7 +122,7 @@ class PointsSection:
         for button in (self._ui.insideButton, self._ui.outsideButton):
             button.enabled = free and usable
             button.toolTip = (
-                _("Then click in the slice views; the border follows within a second. Press again to stop.")
+                _("Then click or draw in the slice views; the border follows within a second. Press again to stop.")
                 if usable
                 else _("The confidence map of this result is gone; segment the scan again to use points.")
             )
@@ -136,6 +138,7 @@ class PointsSection:
         else:
             self._stop_effect()
             self.lists.place(inside)
+            self._strokes.follow()
         self._show_mode()
 
     def _show_points(self) -> None:
@@ -144,6 +147,8 @@ class PointsSection:
 
     def _show_mode(self) -> None:
         placing = self.lists.placing
+        if placing is None:
+            self._strokes.stop()
         self._ui.insideButton.checked = placing is True
         self._ui.outsideButton.checked = placing is False
 
