@@ -182,6 +182,7 @@ def _known_somewhere() -> set[str]:
 
 
 _VTK_DATA = (
+    "vtkRenderWindowInteractor",
     "vtkImageData",
     "vtkPolyData",
     "vtkPointData",
