@@ -7,18 +7,20 @@ that figures can be set beside published ones; it is an extra (``compare``), and
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.measure import same_grid
+from TernarySegmentLib.imaging.measure import same_grid, voxel_ml
 
 TOLERANCE_MM = 2.0
 """Borders this close count as equal in the surface Dice."""
 PERCENTILE = 95.0
 """Of the Hausdorff distance."""
+STRAIGHT = 1e-3
+"""Largest cosine between two axes of a grid on which distances are measured."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def compare_masks(mask: sitk.Image, reference: sitk.Image, surfaces: bool = True
     Args:
         mask: integer image, inside where not 0.
         reference: alike, on the same grid.
-        surfaces: see :func:`agreement_of`.
+        surfaces: see :func:`agreement_of`; on a sheared grid they are not measured.
 
     Raises:
         InputError: the grids differ.
@@ -97,7 +99,11 @@ def compare_masks(mask: sitk.Image, reference: sitk.Image, surfaces: bool = True
     """
     check_same_grid(mask, reference)
     found, truth = (sitk.GetArrayViewFromImage(image) != 0 for image in (mask, reference))
-    return agreement_of(found, truth, mask.GetSpacing()[::-1], surfaces)
+    axes = np.array(mask.GetDirection()).reshape(3, 3)
+    straight = bool(np.abs(axes.T @ axes - np.eye(3)).max() < STRAIGHT)
+    agreement = agreement_of(found, truth, mask.GetSpacing()[::-1], surfaces and straight)
+    voxel = voxel_ml(mask)
+    return replace(agreement, volume_ml=np.count_nonzero(found) * voxel, reference_ml=np.count_nonzero(truth) * voxel)
 
 
 def check_same_grid(mask: sitk.Image, reference: sitk.Image) -> None:

@@ -76,6 +76,25 @@ def voxel_steps(image: sitk.Image) -> np.ndarray:
     return np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
 
 
+def with_unit_axes(image: sitk.Image) -> sitk.Image:
+    """The same voxels in the same place, the lengths of its axes in its spacing: MetaImage may put them elsewhere.
+
+    Examples:
+        >>> image = sitk.Image(4, 4, 4, sitk.sitkInt16)
+        >>> image.SetDirection([2, 0, 0, 0, 2, 0, 0, 0, 2])
+        >>> with_unit_axes(image).GetSpacing()
+        (2.0, 2.0, 2.0)
+    """
+    steps = voxel_steps(image)
+    lengths = np.linalg.norm(steps, axis=0)
+    if np.allclose(lengths, image.GetSpacing(), rtol=1e-6):
+        return image
+    unit = sitk.Image(image)
+    unit.SetSpacing(lengths.tolist())
+    unit.SetDirection((steps / lengths).ravel().tolist())
+    return unit
+
+
 def positions(image: sitk.Image, indices: np.ndarray) -> np.ndarray:
     """LPS, mm, (n, 3), of indices (z, y, x), whole or not, (n, 3)."""
     return indices[:, ::-1] @ voxel_steps(image).T + image.GetOrigin()

@@ -69,13 +69,18 @@ def measure(ct: sitk.Image, mask: sitk.Image) -> Measures:
     extent = np.ptp(points, axis=0) + np.abs(voxel_steps(mask)).sum(1)
     centre = points[np.square(points - points.mean(0)).sum(1).argmin()]
     return Measures(
-        volume_ml=float(len(points) * np.prod(mask.GetSpacing()) / 1000),
+        volume_ml=float(len(points) * voxel_ml(mask)),
         mean_hu=float(values.mean()),
         sd_hu=float(values.std()),
         extent_mm=(float(extent[0]), float(extent[1]), float(extent[2])),
         centre_lps=(float(centre[0]), float(centre[1]), float(centre[2])),
         voxels=len(points),
     )
+
+
+def voxel_ml(image: sitk.Image) -> float:
+    """Volume of a voxel, mL; also where the axes are sheared, which makes it smaller than its sides say."""
+    return float(abs(np.linalg.det(voxel_steps(image))) / 1000)
 
 
 def same_grid(one: sitk.Image, other: sitk.Image) -> bool:

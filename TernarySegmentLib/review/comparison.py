@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.measure import mask_box, same_grid
+from TernarySegmentLib.imaging.measure import mask_box, same_grid, voxel_ml
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def compare(edited: sitk.Image, automatic: sitk.Image) -> Changes:
     window = tuple(slice(int(a), int(b)) for a, b in zip(start[::-1], stop[::-1], strict=True))
     ours, theirs = (sitk.GetArrayViewFromImage(image)[window] != 0 for image in (edited, automatic))
     both, mine, other = (int(np.count_nonzero(part)) for part in (ours & theirs, ours, theirs))
-    millilitres = float(np.prod(edited.GetSpacing())) / 1000
+    millilitres = voxel_ml(edited)
     return Changes(
         mine * millilitres, other * millilitres, 2 * both / (mine + other),
         (mine - both) * millilitres, (other - both) * millilitres,

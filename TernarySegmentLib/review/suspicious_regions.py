@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.measure import mask_box, same_grid
+from TernarySegmentLib.imaging.measure import mask_box, same_grid, voxel_ml
 from TernarySegmentLib.imaging.probability import EVEN, NOT_SEARCHED
 
 Kind = Literal[
@@ -84,7 +84,7 @@ class _Field:
     @property
     def millilitres(self) -> float:
         """Of one voxel."""
-        return float(np.prod(self.spacing)) / 1000
+        return voxel_ml(self.image)
 
     def point(self, index: np.ndarray) -> Point:
         """LPS, mm, of an index (z, y, x)."""
@@ -329,7 +329,7 @@ def _cut(part: sitk.Image, chances: sitk.Image, whole: tuple[int, ...], start: l
     if not touching.any():
         return []
     labels, counts = _components(touching)
-    voxel, regions = float(np.prod(part.GetSpacing())) / 1000, []
+    voxel, regions = voxel_ml(part), []
     for label in np.flatnonzero(counts * voxel >= LEAST_ML / 2):
         indices = np.argwhere(labels == label)
         positions = indices * np.array(part.GetSpacing())[::-1]

@@ -15,7 +15,8 @@ from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.files.dicom_series import read_folder, read_series_of
 from TernarySegmentLib.imaging.files.itk import itk_failure, itk_path, quiet
 from TernarySegmentLib.imaging.files.nifti import GZIP_MAGIC, is_nifti, read_nifti
-from TernarySegmentLib.imaging.files.stored import check_stored, parse_stored, voxel_bytes
+from TernarySegmentLib.imaging.files.stored import check_read, check_stored, parse_stored, voxel_bytes
+from TernarySegmentLib.imaging.grids import with_unit_axes
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 """What a volume in one file may end in; a file of another name is read by its content, else tried as DICOM."""
@@ -144,14 +145,15 @@ def _read_with_itk(path: Path, kind: str, labels: bool = False) -> sitk.Image:
                 "export the segment alone as a label map."
             )
         _refuse_shape(path, reader.GetSize(), reader.GetNumberOfComponents())
-        check_stored(path, stored, voxel_bytes(reader))
+        unpacked = check_stored(path, stored, voxel_bytes(reader), max(1, reader.GetSize()[2]))
         image = reader.Execute()
     except RuntimeError as error:
         advice = "it may be cut off or damaged; copy or export it again"
         raise itk_failure(error, f"“{path.name}” cannot be read", advice) from error
     if image.GetDimension() == 4:  # one time point, or _refuse_shape had spoken
         image = image[:, :, :, 0]
-    return image
+    check_read(path, image, unpacked)
+    return with_unit_axes(image)
 
 
 def _refuse_segmentation(path: Path, keys: Iterable[str]) -> None:

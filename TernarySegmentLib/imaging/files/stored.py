@@ -59,22 +59,44 @@ def parse_stored(path: Path, kind: str) -> Stored:
     return stored
 
 
-def check_stored(path: Path, stored: Stored, voxel_bytes: int) -> None:
+def check_stored(path: Path, stored: Stored, voxel_bytes: int, slices: int = 1) -> int | None:
     """Refuse voxels that are not all there, or are damaged as far as a check sum can say.
 
     Args:
         path: of the header.
         stored: what it says.
         voxel_bytes: how many bytes the voxels take unpacked.
+        slices: of the volume; a file with room for one more is refused.
+
+    Returns:
+        CRC-32 of the unpacked voxels, for :func:`check_read`; None where they are not packed, or ITK checks them.
 
     Raises:
         InputError: cut off or damaged.
         OSError: a file cannot be read.
     """
     if stored.packing == "raw":
-        _check_length(path, stored, voxel_bytes)
-    elif stored.packing in ("gzip", "zlib") and stored.offset is not None:
-        _check_packed(path, stored, voxel_bytes)
+        _check_length(path, stored, voxel_bytes, slices)
+        return None
+    if stored.packing in ("gzip", "zlib") and stored.offset is not None:
+        return _check_packed(path, stored, voxel_bytes)
+    return None
+
+
+def check_read(path: Path, image: sitk.Image, unpacked: int | None) -> None:
+    """Compare the voxels that ITK gave with what :func:`check_stored` unpacked: ITK says nothing where it fails.
+
+    Raises:
+        InputError: they differ.
+    """
+    if unpacked is None:
+        return
+    values = sitk.GetArrayViewFromImage(image)
+    if zlib.crc32(values) != unpacked and zlib.crc32(values.byteswap()) != unpacked:
+        raise InputError(
+            f"“{path.name}” contradicts itself: its compressed voxels are not what its header says; "
+            "copy or export it again."
+        )
 
 
 def voxel_bytes(image: sitk.Image | sitk.ImageFileReader) -> int:
@@ -97,17 +119,22 @@ def data_files(path: Path) -> tuple[Path, ...]:
         return ()
 
 
-def _check_length(path: Path, stored: Stored, voxel_bytes: int) -> None:
+def _check_length(path: Path, stored: Stored, voxel_bytes: int, slices: int) -> None:
     found = sum(file.stat().st_size - (stored.offset or 0) for file in stored.files)
     if found < voxel_bytes:
         raise InputError(
             f"“{path.name}” is cut off ({max(found, 0)} of {voxel_bytes} bytes of voxels); copy or export it again."
         )
+    if stored.offset is not None and found - voxel_bytes >= voxel_bytes // slices:
+        raise InputError(f"“{path.name}” holds more voxels than its header says; copy or export it again.")
 
 
-def _check_packed(path: Path, stored: Stored, voxel_bytes: int) -> None:
+def _check_packed(path: Path, stored: Stored, voxel_bytes: int) -> int:
+    found = check = 0
     try:
-        found = sum(_unpacked(file, stored.packing, stored.offset or 0, voxel_bytes) for file in stored.files)
+        for file in stored.files:
+            length, check = _unpacked(file, stored.packing, stored.offset or 0, voxel_bytes, check)
+            found += length
     except (EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -120,25 +147,27 @@ def _check_packed(path: Path, stored: Stored, voxel_bytes: int) -> None:
             f"“{path.name}” is cut off or damaged ({found} bytes of voxels instead of {voxel_bytes}); "
             "copy or export it again."
         )
+    return check
 
 
-def _unpacked(file: Path, packing: str, offset: int, most: int) -> int:
-    """Bytes that a file holds once unpacked; raises where the stream is damaged or ends early."""
+def _unpacked(file: Path, packing: str, offset: int, most: int, check: int) -> tuple[int, int]:
+    """Bytes that a file holds once unpacked, and the check sum gone on with; raises where it is damaged or cut off."""
     found = 0
     with open(file, "rb") as packed:
         packed.seek(offset)
         if packing == "gzip":
             with gzip.GzipFile(fileobj=packed) as stream:
                 while (chunk := stream.read(1 << 22)) and found <= most:
-                    found += len(chunk)
-            return found
+                    found, check = found + len(chunk), zlib.crc32(chunk, check)
+            return found, check
         unpack = zlib.decompressobj()
         while not unpack.eof and found <= most:
             data = unpack.unconsumed_tail or packed.read(1 << 20)
             if not data:
                 raise EOFError
-            found += len(unpack.decompress(data, 1 << 22))
-    return found
+            chunk = unpack.decompress(data, 1 << 22)
+            found, check = found + len(chunk), zlib.crc32(chunk, check)
+    return found, check
 
 
 def _text(line: bytes) -> str:
@@ -159,6 +188,8 @@ def _nrrd(path: Path, start: bytes) -> Stored:
         fields[key.lower().replace(" ", "")] = value.strip()
         if key.lower().replace(" ", "") == "datafile" and value.strip().upper().startswith("LIST"):
             return _detached(path, fields, [name for name in lines[number + 1 :] if name])
+    if "spacedirections" not in fields and "nan" in fields.get("spacings", "nan").lower():
+        raise _without_size(path)
     if "datafile" in fields:
         return _detached(path, fields, [fields["datafile"]])
     return Stored(_nrrd_packing(path, fields), (path,), _skipped(fields, len(start) - len(body)), True)
@@ -197,7 +228,10 @@ def _meta(path: Path, start: bytes) -> Stored:
             break
     else:
         raise InputError(f"“{path.name}” names no voxels (ElementDataFile); it may be cut off, copy it again.")
+    _refuse_meta(path, fields)
     packing = "zlib" if fields.get("compresseddata", "").lower().startswith(("t", "1", "y")) else "raw"
+    if fields.get("binarydata", "true").lower().startswith(("f", "0", "n")):
+        packing = "text"
     name = fields["elementdatafile"]
     if name.upper() == "LOCAL":
         return Stored(packing, (path,), _meta_offset(fields, offset), True)
@@ -205,6 +239,33 @@ def _meta(path: Path, start: bytes) -> Stored:
         names = [_text(line) for line in start[offset:].splitlines()] if "%" not in name else []
         return Stored(packing, tuple(path.parent / n for n in names if n), _meta_offset(fields, 0), False)
     return Stored(packing, (path.parent / name,), _meta_offset(fields, 0), False)
+
+
+def _refuse_meta(path: Path, fields: dict[str, str]) -> None:
+    """Refuse numbers in a MetaImage header that ITK takes for others without a word."""
+    if "elementspacing" not in fields and "elementsize" not in fields:
+        raise _without_size(path)
+    for key in ("offset", "position", "origin", "elementspacing", "transformmatrix", "rotation", "orientation"):
+        try:
+            sound = all(math.isfinite(float(word)) for word in fields.get(key, "0").split())
+        except ValueError:
+            sound = False
+        if not sound:
+            raise InputError(f"“{path.name}” has “{fields[key][:40]}” as its {key}; export it again.")
+    for key, neutral in (("elementtointensityfunctionslope", 1.0), ("elementtointensityfunctionoffset", 0.0)):
+        try:
+            rescaled = float(fields.get(key, neutral)) != neutral
+        except ValueError:
+            rescaled = True
+        if rescaled:
+            raise InputError(
+                f"“{path.name}” says that its values are to be rescaled ({key} {fields[key][:20]}), which programs "
+                "read differently; export it with the values themselves in HU."
+            )
+
+
+def _without_size(path: Path) -> InputError:
+    return InputError(f"“{path.name}” does not say how large its voxels are; export it again with its spacing.")
 
 
 def _meta_offset(fields: dict[str, str], offset: int) -> int | None:
