@@ -47,10 +47,12 @@ BAD_ATTRIBUTES = [
     *[("PixelSpacing", v) for v in (None, b"0\\0 ", b"0.8\\ab", b"-1\\-1 ", b"0.8 ", b"nan\\nan ", b"1e999\\1 ")],
     *[("ImagePositionPatient", v) for v in (None, b"nan\\0\\0 ", b"1\\2 ", b"inf\\0\\0 ", b"a\\b\\c ")],
     *[("ImageOrientationPatient", v) for v in (None, b"0\\0\\0\\0\\0\\0 ", b"1\\0\\0\\1\\0\\0 ")],
-    *[("RescaleSlope", v) for v in (None, b"0 ", b"x ", b"nan ")],
+    *[("RescaleSlope", v) for v in (None, b"0 ", b"x ", b"nan ", b"-1")],
     *[("RescaleIntercept", v) for v in (None, b"- ", b"inf ")],
     ("Rows", 48), ("Rows", 12), ("Rows", 0), ("Columns", 64), ("BitsAllocated", 8), ("BitsAllocated", 32),
     ("BitsStored", 17), ("SamplesPerPixel", 3), ("NumberOfFrames", b"2 "), ("PixelData", None),
+    ("PhotometricInterpretation", b"MONOCHROME1 "), ("RescaleType", b"MGML"), ("RescaleType", b"Z_EFF "),
+    ("HighBit", 16),
     ("PixelData", b"\0" * 100), ("PixelData", b"\0" * 4000),
 ]  # fmt: skip
 
@@ -85,6 +87,20 @@ def test_slices_of_two_kinds_in_one_series_are_refused(series, changes, says):
     target = next(f for f in sorted(series.iterdir()) if pydicom.dcmread(f).SOPInstanceUID != f"{UID}.1.2")
     edit(target, **changes)
     assert says in refusal(series)
+
+
+def test_a_copy_of_a_slice_with_other_pixels_is_refused_and_neither_is_taken(series):
+    shutil.copy(series / "3.dcm", series / "copy.dcm")
+    assert_same(read_ct(series), ct_image())
+    edit(series / "copy.dcm", PixelData=bytes(24 * 32 * 2))
+    assert "same SOPInstanceUID" in refusal(series)
+
+
+@pytest.mark.parametrize("kind", [b"HU", b"HU_MOD", b"US", b"Hounsfield Unit "])
+def test_values_that_may_be_hu_by_their_type_are_read(series, kind):
+    for file in series.iterdir():
+        edit(file, RescaleType=kind)
+    assert_same(read_ct(series), ct_image())
 
 
 def test_half_the_slices_of_another_size_are_not_dropped(series):

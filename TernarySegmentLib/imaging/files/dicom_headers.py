@@ -6,6 +6,7 @@ segmentations, so that both see the same slices.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -33,11 +34,15 @@ SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """SOP classes; converters write CTs as secondary captures, scanners dose sheets."""
 
+HU_TYPES = ("", "HU", "HU_MOD", "US")
+"""RescaleType (PS3.3 C.11.1.1.2) of HU, of HU of one energy, and of what is not said; others are iodine, density …"""
+
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
     "Modality", "ImageType", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "RescaleType",
+    "ModalityLUTSequence",
 ]  # fmt: skip
 
 
@@ -247,8 +252,11 @@ def _checked(header: Any) -> dict[str, Any]:
     if min(rows, columns) < 1:
         raise ValueError(f"{columns}×{rows} pixels")
     samples = int(_numbers(header, "SamplesPerPixel", 1)[0]) if "SamplesPerPixel" in header else 1
-    if samples != 1 or "PALETTE" in _text(header, "PhotometricInterpretation"):
+    meaning = _text(header, "PhotometricInterpretation")
+    if samples != 1 or "PALETTE" in meaning:
         raise ValueError("colours; a CT has one value for each pixel, in HU")
+    if meaning not in ("", "MONOCHROME2"):  # GDCM turns MONOCHROME1 round, HU and all
+        raise ValueError(f"{meaning} as its PhotometricInterpretation, of which programs make different HU")
     if "NumberOfFrames" in header and _numbers(header, "NumberOfFrames", 1)[0] > 1:
         raise ValueError("several frames; export it as single slices or as NIfTI")
     row_step, column_step = _numbers(header, "PixelSpacing", 2)  # rows come first in DICOM
@@ -263,6 +271,8 @@ def _checked(header: Any) -> dict[str, Any]:
     bits = int(_numbers(header, "BitsStored", 1)[0]), int(_numbers(header, "PixelRepresentation", 1)[0])
     if not 1 <= bits[0] <= int(_numbers(header, "BitsAllocated", 1)[0]):
         raise ValueError(f"{bits[0]} bits stored in fewer bits allocated")
+    if "HighBit" in header and _numbers(header, "HighBit", 1)[0] > bits[0] - 1:  # GDCM does not move them down
+        raise ValueError(f"its {bits[0]} bits at another place than DICOM wants them (HighBit)")
     return {
         "position": position,
         "orientation": orientation,
@@ -279,8 +289,11 @@ def _rescale(header: Any) -> tuple[float, float] | None:
     if "RescaleSlope" not in header and "RescaleIntercept" not in header:
         return None
     slope, intercept = _numbers(header, "RescaleSlope", 1)[0], _numbers(header, "RescaleIntercept", 1)[0]
-    if slope == 0:
-        raise ValueError("a RescaleSlope of 0")
+    if slope <= 0:
+        raise ValueError(f"a RescaleSlope of {slope:g}")
+    kind = _text(header, "RescaleType").upper()
+    if kind not in HU_TYPES and "HOUNSFIELD" not in kind:
+        raise ValueError(f"values of the kind “{kind}” instead of HU (RescaleType)")
     return slope, intercept
 
 
@@ -336,3 +349,15 @@ def _fragment_fault(file: BinaryIO, jpeg: bool) -> str:
     if fragments < 1 or (jpeg and b"\xff\xd9" not in tail):
         return "is cut off or damaged (its compressed pixels have no end)"
     return ""
+
+
+def pixel_digest(path: Path) -> str:
+    """A digest of a slice's pixels as they are stored; empty where they cannot be read, as another check says."""
+    import pydicom
+
+    with _quiet():
+        try:
+            pixels = pydicom.dcmread(path, specific_tags=["PixelData"], force=True).get("PixelData", b"")
+        except Exception:  # damaged bytes make pydicom raise nearly anything
+            return ""
+    return hashlib.sha256(pixels).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.files.dicom_headers import Slice
+from TernarySegmentLib.imaging.files.dicom_headers import Slice, pixel_digest
 
 SAME_DIRECTION = 0.01
 """Largest difference between the direction cosines of slices of one stack; scouts differ by 1."""
@@ -83,7 +84,9 @@ def _together(one: Slice, other: Slice) -> bool:
 
 def _once(group: list[Slice]) -> list[Slice]:
     """Without copies of a slice; two different slices of one name stay, and are refused later."""
-    return list({(s.instance, s.position, s.size, s.fault): s for s in group}.values())
+    count = Counter(s.instance for s in group)
+    pixels = {s.path: pixel_digest(s.path) for s in group if count[s.instance] > 1 and not s.fault}
+    return list({(s.instance, s.position, s.size, s.fault, pixels.get(s.path)): s for s in group}.values())
 
 
 def stack(slices: Sequence[Slice], folder: Path) -> Stack:
