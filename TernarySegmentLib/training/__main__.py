@@ -69,7 +69,7 @@ def _crossvalidate(options: argparse.Namespace) -> None:
     import torch
 
     from TernarySegmentLib.pipeline import Options, load_model
-    from TernarySegmentLib.training.crossvalidate import fold_model, train_fold
+    from TernarySegmentLib.training.crossvalidate import fold_model, judging_folds, train_fold
     from TernarySegmentLib.training.data import load_cases
     from TernarySegmentLib.training.evaluate import evaluate, summary_lines
     from TernarySegmentLib.training.folds import fold_of
@@ -78,7 +78,8 @@ def _crossvalidate(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
     cases, settings, coarse = load_cases(options.data), _settings(options), load_model(options.coarse)
     stop = time.monotonic() + 60 * options.minutes
-    for fold in options.folds:
+    folds = options.folds or judging_folds(cases)
+    for fold in folds:
         for line in train_fold(
             options.run, settings, cases, fold, lambda: time.monotonic() > stop, options.every, not options.eager
         ):
@@ -89,7 +90,7 @@ def _crossvalidate(options: argparse.Namespace) -> None:
     scans = _scans(options, options.source)
 
     def compared() -> Iterator[Compared]:
-        for fold in options.folds:
+        for fold in folds:
             model = fold_model(options.run, cases, fold, coarse)
             yield from evaluate([scan for scan in scans if fold_of(scan.name) == fold], Options(model=model))
 
@@ -204,10 +205,20 @@ def _calibrate(options: argparse.Namespace) -> None:
     from TernarySegmentLib.engine import modelfile
     from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options
     from TernarySegmentLib.training.calibrate import fitted, joined, voxels_of
+    from TernarySegmentLib.training.crossvalidate import FOLD_MODEL, fold_folder
+    from TernarySegmentLib.training.folds import fold_of
 
     path = options.model or DEFAULT_MODEL
-    parts = [voxels_of(scan, Options(options.backend, model=path)) for scan in _judges(options)]
-    found = fitted(joined(part for part in parts if part is not None))
+    if options.crossvalidated:
+        scans = _scans(options, options.source or DEFAULT_SOURCE, options.mirrored or not options.source)
+        judged = [(scan, fold_folder(options.crossvalidated, fold_of(scan.name)) / FOLD_MODEL) for scan in scans]
+    else:
+        judged = [(scan, path) for scan in _judges(options)]
+    found_in = [voxels_of(scan, Options(options.backend, model=model)) for scan, model in judged]
+    parts = [part for part in found_in if part is not None]
+    if not parts:
+        raise InputError("No pancreas was found in any of these scans; calibrate on others, or train for longer.")
+    found = fitted(joined(parts))
     model = replace(modelfile.load(path), temperature=round(found.temperature, 3), bias=round(found.bias, 3))
     digest = modelfile.save(model, path)
     print(f"{path}: temperature {model.temperature}, bias {model.bias} logits, SHA-256 {digest}")
@@ -338,7 +349,9 @@ def _parser() -> argparse.ArgumentParser:
     _source_options(crossvalidate)
     crossvalidate.add_argument("--run", type=Path, required=True, help="folder of the folds' run folders")
     crossvalidate.add_argument("--coarse", type=Path, required=True, help="model file whose coarse network localises")
-    crossvalidate.add_argument("--folds", type=int, nargs="+", choices=range(FOLDS), default=[*range(FOLDS)])
+    crossvalidate.add_argument(
+        "--folds", type=int, nargs="+", choices=range(FOLDS), help="default: all that hold a whole scan"
+    )
     crossvalidate.set_defaults(run_command=_crossvalidate)
     for command in (train, crossvalidate):
         _schedule_options(command)
@@ -415,6 +428,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--model", type=Path, help="default: the model shipped")
         command.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")
     review.add_argument("--report", type=Path, metavar="MARKDOWN", help="write a page there, its figure beside it")
+    calibrate.add_argument(
+        "--crossvalidated", type=Path, metavar="RUN",
+        help="folder that crossvalidate wrote: every scan's voxels come from the network that never saw it",
+    )  # fmt: skip
     calibrate.set_defaults(run_command=_calibrate)
     review.set_defaults(run_command=_review)
     return parser

@@ -12,8 +12,17 @@ from pathlib import Path
 from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.training.data import Case, divided
 from TernarySegmentLib.training.export import export_run
+from TernarySegmentLib.training.folds import fold_of
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, Settings
 from TernarySegmentLib.training.train import Trainer
+
+FOLD_MODEL = "model.npz"
+"""A fold's integer network, in its run folder."""
+
+
+def judging_folds(cases: list[Case]) -> list[int]:
+    """List the folds that hold a whole scan; scans annotated in part and phantoms judge nothing."""
+    return sorted({fold_of(case.name) for case in cases if not (case.sparse or case.is_phantom)})
 
 
 def fold_folder(runs: Path, fold: int) -> Path:
@@ -44,6 +53,6 @@ def fold_model(runs: Path, cases: list[Case], fold: int, coarse: modelfile.Model
     """Write one fold's integer network beside its run, with the coarse network of another model file."""
     stage, made = export_run(fold_folder(runs, fold), cases)
     stages = {"coarse": coarse.stages["coarse"], "fine": stage}
-    path = fold_folder(runs, fold) / "model.npz"
+    path = fold_folder(runs, fold) / FOLD_MODEL
     modelfile.save(modelfile.Model(stages, LABELS, PANCREAS, {"fine": made}), path)
     return path

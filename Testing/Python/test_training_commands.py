@@ -45,7 +45,7 @@ def said(monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def abdomen():
-    return make_phantom(0)
+    return make_phantom(0, spacing=(1.5, 1.5, 3.0))
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,21 @@ def test_crossvalidation_judges_every_scan_by_a_network_that_never_saw_it_and_go
         assert f"Dice {judged} " in trained, "the curve is of the scan kept back"
         assert sum(line.startswith(f"{judged}: Dice") for line in lines) == 1
     assert any(line.startswith("mean Dice of 2 cases:") for line in lines)
-    again = said(*command, "--folds", *folds, "--eager")
+    again = said(*command, "--eager")
     assert not any(line.startswith("fold") for line in again), "nothing is trained twice"
+
+
+def test_calibration_takes_each_scan_from_the_network_that_never_saw_it(tmp_path, scans, said, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(
+        "TernarySegmentLib.training.calibrate.voxels_of", lambda scan, options: seen.append((scan.name, options.model))
+    )
+    with pytest.raises(AssertionError, match="1 == 0"):
+        said("calibrate", *source(scans), "--crossvalidated", tmp_path, "--model", tmp_path / "own.npz")
+    assert "No pancreas was found" in capsys.readouterr().err
+    assert sorted(seen) == [
+        (name, tmp_path / f"fold{fold_of(name)}" / "model.npz") for name in sorted((JUDGE, TRAINED))
+    ]
 
 
 @pytest.fixture
