@@ -57,7 +57,8 @@ def test_the_package_holds_the_module_its_library_and_its_resources_and_nothing_
     assert {path.name for path in package.iterdir()} == {"lib", "share"}
     for folder in ("TernarySegmentLib", "Resources/Icons", "Resources/Models", "Resources/UI"):
         tree = {path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file()}
-        wanted = {path for path in tree if path.suffix not in (".pyc", ".typed") and path.parts[1] not in LEFT_OUT}
+        sources = {path for path in tree if "__pycache__" not in path.parts and path.suffix != ".typed"}
+        wanted = {path for path in sources if path.parts[1] not in LEFT_OUT}
         assert {path.relative_to(modules) for path in (modules / folder).rglob("*") if path.is_file()} == wanted
 
 

@@ -40,7 +40,8 @@ def wheel(tmp_path_factory) -> Path:
 def test_the_wheel_holds_the_library_its_types_and_the_model(wheel):
     with zipfile.ZipFile(wheel) as content:
         names = {name for name in content.namelist() if ".dist-info/" not in name}
-    files = [path for path in (ROOT / "TernarySegmentLib").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    library = [path for path in (ROOT / "TernarySegmentLib").rglob("*") if path.is_file()]
+    files = [path for path in library if "__pycache__" not in path.parts]
     tree = {path.relative_to(ROOT).as_posix() for path in files}
     models = {f"TernarySegmentLib/Resources/Models/{path.name}" for path in (ROOT / "Resources/Models").iterdir()}
     assert names == tree | models
