@@ -147,7 +147,7 @@ def test_a_numba_that_does_not_import_leaves_the_work_to_numpy(tmp_path):
         "from TernarySegmentLib.engine.network import load_kernels\n"
         "from TernarySegmentLib.phantom import make_phantom\n"
         "from TernarySegmentLib.pipeline import segment\n"
-        "stages = (news.stage for news in segment(make_phantom(0).ct))\n"
+        "stages = (news.stage for news in segment(make_phantom(0, spacing=(4.0, 4.0, 4.0)).ct))\n"
         "print(next(stage for stage in stages if stage.startswith('Looking')), load_kernels('auto').NAME)\n"
     )
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
