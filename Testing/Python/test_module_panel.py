@@ -94,6 +94,7 @@ def watched_run(host, widget):
     return node, max(pauses), bars, labels
 
 
+@pytest.mark.clock
 def test_click_segments_with_progress_and_without_a_long_pause(host, ready):
     widget, volume = ready
     # on a busy computer another program may take the time: three tries
@@ -115,6 +116,7 @@ def test_click_segments_with_progress_and_without_a_long_pause(host, ready):
     assert widget.ui.segmentsTable.segmentationNode() is node
 
 
+@pytest.mark.clock
 def test_no_long_pause_while_the_kernels_compile_for_the_first_time(tmp_path):
     pytest.importorskip("numba", reason="numba is not installed; there is nothing to compile")
     name = "test_click_segments_with_progress_and_without_a_long_pause"
@@ -152,6 +154,7 @@ def test_earlier_runs_tell_how_long_the_next_one_takes(host, ready):
     assert "on this computer" in widget.ui.segmentButton.toolTip
 
 
+@pytest.mark.clock
 def test_cancel_stops_within_a_second_and_leaves_the_scene_alone(host, ready):
     widget, _ = ready
     moments = random.Random(3)
