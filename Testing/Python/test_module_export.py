@@ -155,3 +155,16 @@ def test_opening_a_section_does_not_hide_what_runs(host, edited, tmp_path):
     assert ui.statusLabel.text != ""
     finish(host, widget)
     assert "mL of pancreas" in ui.statusLabel.text
+
+
+def test_report_carries_the_name_of_the_scan_unless_the_box_is_unticked(host, edited, tmp_path):
+    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which reads the PDF here, comes with .[test]")
+    widget, volume, _, _ = edited
+    volume.SetName("2: Abdomen venous")
+    texts = []
+    for name in ("named.pdf", "unnamed.pdf"):
+        path = save(host, widget, widget.ui.saveReportButton, tmp_path / name)
+        texts.append(pdfium.PdfDocument(path)[0].get_textpage().get_text_bounded())
+        host.click(widget.ui.scanNameBox)
+    assert "2: Abdomen venous" in texts[0]
+    assert "Abdomen" not in texts[1]

@@ -390,3 +390,36 @@ def test_the_pancreas_of_a_loaded_segmentation_is_found_by_its_name(writers, tmp
     assert writers.pancreas_in(node) == "Segment_1"
     writers.save_segmentation(node, tmp_path / "again.nrrd", volume)
     assert_same(sitk.ReadImage(str(tmp_path / "again.nrrd")), sitk.GetArrayFromImage(mask_on(ct)), ct)
+
+
+# --- letters ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Иванов Пётр", "Παπαδόπουλος", "Dvořák Šárka"])
+def test_a_report_prints_the_letters_of_any_script_as_the_computer_writes_them(writers, tmp_path, name):
+    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which reads the PDF here, comes with .[test]")
+    from TernarySegmentLib.slicer_ui.lettering import pictures_of
+
+    volume, node = segmented(ct_image())
+    with pytest.raises(InputError):
+        writers.report_writer(node, volume, tmp_path / "refused.pdf", case=name)
+    for suffix in (".pdf", ".png"):
+        drawn = pictures_of((name, "Case 7"), f"p{suffix}")
+        assert list(drawn) == [name], "what the fonts have stays text"
+        assert (drawn[name] < 128).mean() > 0.03
+        path = tmp_path / f"p{suffix}"
+        writers.report_writer(node, volume, path, name, name, drawn)()
+        assert path.stat().st_size > 10_000
+    page = pdfium.PdfDocument(tmp_path / "p.pdf")[0]
+    pixels = np.asarray(page.render(scale=4).to_numpy())[..., :3].min(axis=-1)
+    millimetre = 4 * 72 / 25.4
+    line = pixels[round(39 * millimetre) : round(44 * millimetre), round(43 * millimetre) : round(80 * millimetre)]
+    assert (line < 128).mean() > 0.03, "the name stands where a name in Latin letters would"
+
+
+def test_a_report_shows_the_scans_name_where_it_is_asked_for(writers, tmp_path):
+    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which reads the PDF here, comes with .[test]")
+    volume, node = segmented(ct_image())
+    writers.report_writer(node, volume, tmp_path / "p.pdf", scan_name="2: Abdomen venous")()
+    text = pdfium.PdfDocument(tmp_path / "p.pdf")[0].get_textpage().get_text_bounded()
+    assert "2: Abdomen venous" in text

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,16 @@ import SimpleITK as sitk
 from TernarySegmentLib import __version__
 from TernarySegmentLib.imaging.files.writing import check_suffix
 from TernarySegmentLib.imaging.measure import Measures, measure
-from TernarySegmentLib.imaging.report.page import PAGE_SUFFIXES, Block, Item, Picture, Text, check_text, write_page
+from TernarySegmentLib.imaging.report.page import (
+    PAGE_SUFFIXES,
+    POINT_MM,
+    Block,
+    Item,
+    Picture,
+    Text,
+    check_text,
+    write_page,
+)
 from TernarySegmentLib.imaging.report.preview import CORONAL, SAGITTAL, View, draw_preview
 from TernarySegmentLib.imaging.report.rendering import draw_body
 
@@ -46,6 +56,8 @@ class Facts:
         corrected: whether a person changed the mask since.
         case: patient or case, as the page shall name it; empty leaves a line to write on.
         notes: sentences about the scan that the reader should know.
+        scan: name of the scan, as the page shall show it; empty leaves it out.
+        pictures: texts that the page's fonts lack letters for, as pixels, uint8 (rows, columns, red-green-blue).
     """
 
     confidence: str = ""
@@ -55,6 +67,8 @@ class Facts:
     corrected: bool = False
     case: str = ""
     notes: tuple[str, ...] = ()
+    scan: str = ""
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
 
 
 def check_report(path: str | Path, case: str = "") -> None:
@@ -69,7 +83,7 @@ def check_report(path: str | Path, case: str = "") -> None:
 
 
 def write_report(ct: sitk.Image, mask: sitk.Image, facts: Facts, path: str | Path) -> None:
-    """Write a page about a mask as ``.pdf`` or ``.png``. It names no patient and no file, but what ``facts.case`` says.
+    """Write a page about a mask as ``.pdf`` or ``.png``. It names nobody but in ``facts.case``, ``facts.scan``.
 
     Args:
         ct: 3D image in HU.
@@ -81,7 +95,7 @@ def write_report(ct: sitk.Image, mask: sitk.Image, facts: Facts, path: str | Pat
         InputError: the grids differ, the mask is empty, or the case's name cannot be printed.
         OutputError: another ending, Pillow is missing for a PNG, or the place cannot be written.
     """
-    check_report(path, facts.case)
+    check_report(path, "" if facts.case in facts.pictures else facts.case)
     write_page(draw_report(ct, mask, facts), path, "Pancreas segmentation")
 
 
@@ -95,7 +109,7 @@ def draw_report(ct: sitk.Image, mask: sitk.Image, facts: Facts) -> list[Item]:
         y += 3.2
     y += 3
     _bodies(items, mask, y)
-    _table(items, _rows(ct, measures, facts), y)
+    _table(items, _rows(ct, measures, facts), facts, y)
     items.append(Block(LEFT, 283, WIDTH, 0.2, GREY))
     foot = f"TernarySegment {__version__}. {WARNING}"
     items.append(Text(LEFT, 287.5, foot, 7, colour=GREY))
@@ -112,8 +126,18 @@ def _head(facts: Facts) -> list[Item]:
         Text(LEFT, 43, "Patient or case", 9, colour=GREY),
     ]
     if facts.case:
-        return [*items, Text(LEFT + 28, 43, facts.case, 10, bold=True)]
+        return [*items, _written(LEFT + 28, 43, WIDTH - 28, facts.case, facts, 10, bold=True)]
     return [*items, Block(LEFT + 28, 43.4, WIDTH - 28, 0.15, GREY)]
+
+
+def _written(x: float, y: float, width: float, text: str, facts: Facts, size: float, bold: bool = False) -> Item:
+    """A line of text, or its picture where the fonts lack a letter; ``y`` is the baseline, ``width`` the most, mm."""
+    pixels = facts.pictures.get(text)
+    if pixels is None:
+        return Text(x, y, text, size, bold=bold)
+    rows, columns = pixels.shape[:2]
+    height = min(1.2 * size * POINT_MM, width * rows / columns)
+    return Picture(x, y - 0.8 * height, height * columns / rows, height, pixels)
 
 
 def _picture(items: list[Item], pixels: np.ndarray, y: float) -> float:
@@ -158,7 +182,8 @@ def _rows(ct: sitk.Image, measures: Measures, facts: Facts) -> list[tuple[str, s
         ("Extent", " × ".join(f"{mm:.0f}" for mm in measures.extent_mm) + " mm (R–L × A–P × S–I)"),
         ("Confidence", facts.confidence + (" Before correction." if facts.corrected and facts.confidence else "")),
         ("Outline", "automatic, then corrected by hand" if facts.corrected else "automatic, not corrected"),
-        ("Scan", f"{size} voxels of {spacing} mm"),
+        ("Scan", facts.scan),
+        ("Grid", f"{size} voxels of {spacing} mm"),
         ("Segmented", f"{facts.segmented:%Y-%m-%d %H:%M}{taken}" if facts.segmented else ""),
         ("Report", f"{datetime.now():%Y-%m-%d %H:%M}"),
         ("Program", f"TernarySegment {__version__}"),
@@ -168,17 +193,17 @@ def _rows(ct: sitk.Image, measures: Measures, facts: Facts) -> list[tuple[str, s
     return [(name, value.replace("-", "−") if name == "Density" else value) for name, value in rows if value]
 
 
-def _table(items: list[Item], rows: list[tuple[str, str]], y: float) -> None:
+def _table(items: list[Item], rows: list[tuple[str, str]], facts: Facts, y: float) -> None:
     """In the right half: the volume large, the rest in lines."""
     x, values = LEFT + 88, LEFT + 109
     y += 3
     for number, (name, value) in enumerate(rows):
         first = number == 0
-        lines = textwrap.wrap(value, 44)
+        lines = [value] if value in facts.pictures else textwrap.wrap(value, 44)
         y += 3 if first else 0
         items.append(Text(x, y, name, 8.5, colour=GREY))
         for line in lines:
-            items.append(Text(values, y, line, 15 if first else 8.5, bold=first))
+            items.append(_written(values, y, LEFT + WIDTH - values, line, facts, 15 if first else 8.5, bold=first))
             y += 4
         items.append(Block(x, y - 2.2, LEFT + WIDTH - x, 0.1, PALE))
         y += 2.2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from TernarySegmentLib.slicer_ui.mrml.labelmaps import SegmentSnapshot, linear_b
 from TernarySegmentLib.slicer_ui.mrml.segmentation import SEGMENT_ID, edited
 from TernarySegmentLib.slicer_ui.mrml.volumes import RAS_TO_LPS, Scan, image_of, matrix_of, take_scan, to_numpy
 
+Pictures = Mapping[str, np.ndarray]
 Writer = Callable[[], None]
 """Writes what was taken from the scene: the taking needs the main thread, the writing does not."""
 HIGHDICOM = "highdicom>=0.28"
@@ -124,7 +126,9 @@ def dicom_series_check(node: Any, volume: Any, files: Source) -> Callable[[], No
     return lambda: check_dicom_series(_mask_on(own.image(), snapshot, name), files)
 
 
-def report_writer(node: Any, volume: Any, path: str | Path, case: str = "") -> Writer:
+def report_writer(
+    node: Any, volume: Any, path: str | Path, case: str = "", scan_name: str = "", pictures: Pictures | None = None
+) -> Writer:
     """Ready to write a page with pictures and numbers as ``.pdf`` or ``.png``, measured on the mask as it is now.
 
     Args:
@@ -133,15 +137,18 @@ def report_writer(node: Any, volume: Any, path: str | Path, case: str = "") -> W
         path: an existing file is replaced, missing folders are created.
         case: patient or case, as the page shall name it. Empty leaves a line
             to write on.
+        scan_name: of the volume, as the page shall show it; empty leaves it out.
+        pictures: texts that the fonts of the page lack letters for, as pixels.
 
     Raises:
         InputError: the node holds no pancreas, the volume cannot be measured, or the fonts cannot write ``case``; when
             writing: the mask is empty.
         OutputError: another ending, or Pillow is missing for a PNG; when writing: the place cannot be written.
     """
-    check_report(path, case)
+    pictures = pictures or {}
+    check_report(path, "" if case in pictures else case)
     snapshot, name = take_segment(node, pancreas_in(node), volume), node.GetName()
-    scan, facts = take_scan(volume), facts_of(node, case)
+    scan, facts = take_scan(volume), replace(facts_of(node, case), scan=scan_name, pictures=pictures)
 
     def write() -> None:
         ct = scan.image()  # parent transforms included, as where the numbers of the panel were measured

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from TernarySegmentLib.errors import TernarySegmentError
 from TernarySegmentLib.imaging.files.dicom_seg import Source
+from TernarySegmentLib.slicer_ui.lettering import pictures_of
 from TernarySegmentLib.slicer_ui.mrml import writers
 from TernarySegmentLib.slicer_ui.mrml.segmentation import volume_of
 from TernarySegmentLib.slicer_ui.status import Status
@@ -97,8 +98,11 @@ class ExportSection:
         """As a page with pictures and numbers."""
         path = self._ask(_("Save the report"), ".pdf", "PDF (*.pdf);;PNG (*.png)")
         if path:
-            case = self._ui.caseEdit.text.strip()
-            self._write(path, lambda: writers.report_writer(self._node, volume_of(self._node), path, case))
+            node, volume, case = self._node, volume_of(self._node), self._ui.caseEdit.text.strip()
+            name = volume.GetName() if self._ui.scanNameBox.checked else ""
+            self._write(
+                path, lambda: writers.report_writer(node, volume, path, case, name, pictures_of((case, name), path))
+            )
 
     def _ask(self, title: str, suffix: str, kinds: str) -> str:
         """A path that the person chose, with an ending; empty when they did not."""
