@@ -195,7 +195,7 @@ class Panel(VTKObservationMixin):
 
     def _on_collapsed(self, collapsed: bool) -> None:
         self._enable_keys()
-        if not (collapsed or _busy()):
+        if not _busy():
             self.batch.show(self.parameters)
         if not collapsed:
             self._on_used()

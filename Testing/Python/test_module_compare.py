@@ -109,10 +109,14 @@ def test_a_reference_on_another_grid_and_an_empty_choice_are_refused_in_a_senten
     assert not widget.ui.compareRunButton.enabled
 
 
-def test_another_result_or_scene_drops_what_was_compared(host, compared):
+def test_another_scan_or_scene_drops_reference_and_figures(host, compared):
     widget, volume, _, mask = compared
     widget.ui.referenceSelector.setCurrentNode(reference_segmentation(volume, moved(mask)))
     assert compare(host, widget)
+    values, matrix = coarse(1)
+    widget.panel.choose_volume(slicer.util.addVolumeFromArray(values, ijkToRAS=matrix, name="another"))
+    assert widget.ui.agreementLabel.text == ""
+    assert widget.ui.referenceSelector.currentNode() is None
     slicer.mrmlScene.Clear()
     host.process_events()
     assert widget.ui.agreementLabel.text == ""

@@ -88,14 +88,15 @@ class BatchSection:
         return self._current is not None
 
     def show(self, parameters: Any) -> None:
-        """Bring the table in line with the scene; None for a scene without parameters."""
-        if parameters is None:
-            self._options = lambda: None
-            self._scans = []
-        else:
-            # a region and an output node belong to the one chosen CT
-            self._options = lambda: replace(self._logic.options(parameters), region=None)
-            self._scans = scans_of_scene()
+        """Bring the table in line with the scene; None for a scene without parameters.
+
+        While the section is folded the table is empty: nothing on the panel names another patient than the chosen CT's.
+        """
+        # a region and an output node belong to the one chosen CT
+        self._options = lambda: (
+            replace(self._logic.options(parameters), region=None) if parameters is not None else None
+        )
+        self._scans = [] if parameters is None or self._ui.batchButton.collapsed else scans_of_scene()
         self._fill()
 
     def forget(self) -> None:

@@ -17,6 +17,7 @@ from TernarySegmentLib.slicer_ui.mrml.reference import (
     differences_of,
     show_differences,
 )
+from TernarySegmentLib.slicer_ui.mrml.segmentation import volume_of
 from TernarySegmentLib.slicer_ui.status import Status
 from TernarySegmentLib.slicer_ui.tasks import Background, once
 
@@ -35,6 +36,7 @@ class CompareSection:
     def __init__(self, ui: Any, background: Background, status: Status) -> None:
         self._ui, self._background, self._status = ui, background, status
         self._node: Any = None
+        self._volume: Any = None
         self._choices: list[tuple[str, str]] = []
         ui.referenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_reference)
         ui.compareRunButton.connect("clicked()", self.compare)
@@ -46,6 +48,10 @@ class CompareSection:
             self._node = node
             self._background.drop(TASK)
             self._ui.agreementLabel.text = ""
+            volume = volume_of(node)
+            if volume is not self._volume:  # another patient's reference must not stay
+                self._volume = volume
+                self._ui.referenceSelector.setCurrentNode(None)
         self._update()
 
     def compare(self) -> None:
