@@ -1,0 +1,169 @@
+"""Two hundred scans through a batch, a scheduler and an index, with kills; prints what docs/cohorts.md says.
+
+``python -m pytest -m soak -s Testing/Python/test_soak_cohort.py`` on a computer that does nothing else; with fewer
+scans by TERNARYSEGMENT_SOAK_SCANS, and keeping the index of the last test where TERNARYSEGMENT_SOAK_INDEX says.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from cohort_support import SPACING, kill, records_in, start_batch, wait_until
+from test_cohort_similar import altered
+
+from TernarySegmentLib.cohort.codes import code_channels, describe
+from TernarySegmentLib.cohort.index import Index
+from TernarySegmentLib.cohort.indexing import find_scans, grow_index
+from TernarySegmentLib.engine.network import drain
+from TernarySegmentLib.imaging.files.reading import read_ct
+from TernarySegmentLib.phantom import make_phantom
+from TernarySegmentLib.pipeline import Options, load_model, run, segment
+
+pytestmark = pytest.mark.soak
+pytest.importorskip("distributed", reason="needs Dask: pip install -e .[cohort]")
+
+SCANS = int(os.environ.get("TERNARYSEGMENT_SOAK_SCANS", "200"))
+FOR_SPEED = min(SCANS, 40)
+IDLE = 0.5
+"""Programs waiting for a core before the measurement; with more the speed says nothing of this one."""
+SPEED_UP = 1.8
+RECALL = 0.99
+
+
+def regridded(ct: sitk.Image, spacing: tuple[float, float, float], turn: float) -> sitk.Image:
+    """A real scan on another grid, turned about the patient's long axis."""
+    rotation = sitk.Euler3DTransform()
+    rotation.SetRotation(0, 0, turn)
+    direction = np.array(rotation.GetMatrix()).reshape(3, 3)
+    size = np.array(ct.GetSize()) * ct.GetSpacing() / spacing
+    centre = np.array(ct.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in ct.GetSize()]))
+    origin = centre - direction @ ((size - 1) / 2 * spacing)
+    return sitk.Resample(
+        ct, [int(n) for n in size], sitk.Transform(), sitk.sitkLinear, origin.tolist(), spacing,
+        direction.ravel().tolist(), -1024, sitk.sitkInt16,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory, shared_data) -> Path:
+    """Phantoms, and two real scans on three grids each."""
+    folder = tmp_path_factory.mktemp("scans")
+    real = [read_ct(shared_data / name) for name in ("nih_pancreas_0004/ct.nii.gz", "acrin_dicom")]
+    grids = [((1.0, 1.0, 2.0), 0.0), ((1.5, 1.2, 3.0), 0.1), ((0.9, 0.9, 4.0), -0.15)]
+    images = {f"real{n}-{g}": (ct, grid) for n, ct in enumerate(real) for g, grid in enumerate(grids)}
+    for name, (ct, (spacing, turn)) in list(images.items())[:SCANS]:
+        sitk.WriteImage(regridded(ct, spacing, turn), str(folder / f"{name}.nii.gz"))
+    for seed in range(SCANS - len(images)):
+        sitk.WriteImage(make_phantom(seed, SPACING).ct, str(folder / f"p{seed}.nii.gz"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def single(scans) -> dict[str, bytes]:
+    """The mask of each scan by a run of its own, as it lies in memory."""
+    masks = {}
+    for path in sorted(scans.iterdir()):
+        mask = run(segment(read_ct(path))).mask
+        masks[path.name.removesuffix(".nii.gz")] = sitk.GetArrayViewFromImage(mask).tobytes()
+    return masks
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "results.csv", encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def assert_complete(folder: Path, single: dict[str, bytes]) -> None:
+    """Every scan once in the table, and with the mask of its single run."""
+    rows = table(folder)
+    assert sorted(row["name"] for row in rows) == sorted(single)
+    assert {row["status"] for row in rows} <= {"segmented", "nothing found"}
+    for name, mask in single.items():
+        written = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"{name}.seg.nrrd")))
+        assert written.tobytes() == mask, name
+    assert not list(folder.rglob(".ternarysegment-*"))
+
+
+def rate_of(said: str) -> float:
+    return float(re.search(r"([\d.]+) scans an hour", said)[1])
+
+
+def test_many_scans_on_two_workers_killed_in_the_middle_and_resumed(scans, single, tmp_path):
+    process = start_batch(scans, "-o", tmp_path, "--workers", "2", "--threads", "1")
+    wait_until(lambda: len(records_in(tmp_path)) >= SCANS // 2, process, 7200)
+    kill(process)
+    before = {path: path.stat().st_mtime_ns for path in records_in(tmp_path)}
+    process = start_batch(scans, "-o", tmp_path, "--workers", "2", "--threads", "1")
+    said = process.communicate(timeout=7200)[0]
+    assert process.returncode == 0, said
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert_complete(tmp_path, single)
+    memory = max(float(row["memory_mib"] or 0) for row in table(tmp_path))
+    print(
+        f"\n{SCANS} scans, killed after {len(before)}: complete, every mask that of the single run; "
+        f"{rate_of(said):.0f} scans an hour on two workers, at most {memory:.0f} MiB each"
+    )
+
+
+def test_two_workers_do_nearly_twice_the_work_of_one(scans, tmp_path):
+    some = tmp_path / "some"
+    some.mkdir()
+    for path in sorted(scans.glob("p*"))[:FOR_SPEED]:
+        shutil.copy(path, some)
+    load, rates = os.getloadavg()[0], []
+    for workers in (1, 2):
+        process = start_batch(some, "-o", tmp_path / f"out{workers}", "--workers", workers, "--threads", "1")
+        said = process.communicate(timeout=7200)[0]
+        assert process.returncode == 0, said
+        rates.append(rate_of(said))
+    speed_up = rates[1] / rates[0]
+    print(f"\n{rates[0]:.0f} scans an hour on one worker, {rates[1]:.0f} on two: {speed_up:.2f} times; load {load:.1f}")
+    if load < IDLE and (os.cpu_count() or 1) >= 2:
+        assert speed_up >= SPEED_UP
+
+
+def test_a_scheduler_with_two_workers_of_which_one_is_killed_loses_and_repeats_nothing(scans, single, tmp_path):
+    from test_cohort_cluster import start_cluster
+
+    processes: list = []
+    try:
+        address, output = start_cluster(processes, tmp_path), tmp_path / "out"
+        process = start_batch(scans, "-o", output, "--scheduler", address)
+        processes.append(process)
+        wait_until(lambda: len(records_in(output)) >= SCANS // 4, process, 7200)
+        before = {path: path.stat().st_mtime_ns for path in records_in(output)}
+        kill(processes[1])
+        said = process.communicate(timeout=7200)[0]
+        assert process.returncode == 0, said
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        assert len(re.findall(rf"^\d+/{SCANS}\b", said, re.MULTILINE)) == SCANS
+        assert_complete(output, single)
+        print(f"\n{SCANS} scans through a scheduler, a worker killed after {len(before)}: nothing lost, nothing twice")
+    finally:
+        for each in processes:
+            if each.poll() is None:
+                kill(each)
+
+
+def test_altered_copies_find_their_originals_first_among_all(scans, tmp_path):
+    model, found = load_model(), find_scans(scans)
+    empty = Index.empty(model.sha256, code_channels(model))
+    index = drain(grow_index(empty, found, tmp_path / "archive.npz", Options()))
+    first = 0
+    for number, entry in enumerate(index.entries):
+        copy = altered(read_ct(scans / entry.name), number)
+        described = drain(describe(copy))
+        first += index.search(described.means, 1)[0].entry.name == entry.name
+    total = len(index.entries)
+    kept = shutil.copy(tmp_path / "archive.npz", os.environ.get("TERNARYSEGMENT_SOAK_INDEX", tmp_path / "kept.npz"))
+    print(f"\nrecall@1 of altered copies among {total}: {first / total:.3f} ({first} of {total}); index: {kept}")
+    print(f"a million codes beside faiss: python -m TernarySegmentLib.bench.retrieval {kept}")
+    assert total >= 0.95 * SCANS
+    assert first >= RECALL * total
