@@ -11,12 +11,7 @@ MOST_THREADS = 1024
 
 
 def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
-    """An argument's type: a number within bounds; argparse says of others what was given and what may be.
-
-    Examples:
-        >>> number(int, 0, 1024)("7")
-        7
-    """
+    """An argument's type: a number within bounds; argparse says of others what was given and what may be."""
 
     def within(text: str) -> float:
         try:
