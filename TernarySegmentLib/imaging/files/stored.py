@@ -92,7 +92,7 @@ def check_read(path: Path, image: sitk.Image, unpacked: int | None) -> None:
     if unpacked is None:
         return
     values = sitk.GetArrayViewFromImage(image)
-    if zlib.crc32(values) != unpacked and zlib.crc32(values.byteswap()) != unpacked:
+    if zlib.crc32(values.data) != unpacked and zlib.crc32(values.byteswap().data) != unpacked:
         raise InputError(
             f"“{path.name}” contradicts itself: its compressed voxels are not what its header says; "
             "copy or export it again."
