@@ -157,6 +157,32 @@ def test_opening_a_section_does_not_hide_what_runs(host, edited, tmp_path):
     assert "mL of pancreas" in ui.statusLabel.text
 
 
+@pytest.mark.parametrize("way", ["itself", "link", "one of a series", "without its ending"])
+def test_the_file_that_the_ct_was_loaded_from_is_never_written_over(host, edited, tmp_path, way):
+    widget, volume, _, _ = edited
+    sources = [tmp_path / "ct.nii.gz", tmp_path / "slice2.nrrd", tmp_path / "ct.seg.nrrd"]
+    for source in sources:
+        source.write_bytes(b"voxels")
+    volume.AddDefaultStorageNode()
+    storage = volume.GetStorageNode()
+    storage.SetFileName(str(sources[0]))
+    for source in sources[1:]:
+        storage.AddFileName(str(source))
+    path = {
+        "itself": sources[0], "link": tmp_path / "link.nrrd", "one of a series": sources[1],
+        "without its ending": tmp_path / "ct",
+    }[way]  # fmt: skip
+    if way == "link":
+        path.symlink_to(sources[0])
+    host.paths.append(path)
+    host.click(widget.ui.saveSegmentationButton)
+    host.process_events(timeout=0.2)
+    assert "would overwrite the input" in widget.ui.statusLabel.text
+    assert all(source.read_bytes() == b"voxels" for source in sources)
+    storage.ResetFileNameList()
+    storage.SetFileName(None)
+
+
 def test_report_carries_the_name_of_the_scan_unless_the_box_is_unticked(host, edited, tmp_path):
     pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which reads the PDF here, comes with .[test]")
     widget, volume, _, _ = edited

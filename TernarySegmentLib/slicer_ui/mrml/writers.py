@@ -18,6 +18,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from TernarySegmentLib.errors import InputError, OutputError
 from TernarySegmentLib.imaging.files.atomic import atomic_path
 from TernarySegmentLib.imaging.files.dicom_seg import Source, check_dicom_series, write_dicom_seg
+from TernarySegmentLib.imaging.files.outputs import check_outputs
 from TernarySegmentLib.imaging.files.writing import check_suffix, check_whole, write_mask
 from TernarySegmentLib.imaging.orientation import flip_note
 from TernarySegmentLib.imaging.report.one_page_report import Facts, check_report, write_report
@@ -242,6 +243,27 @@ def dicom_files(volume: Any) -> Sequence[str]:
         return []
     files = [database.fileForInstance(instance) for instance in instances]
     return files if all(file and Path(file).is_file() for file in files) else []
+
+
+def refuse_source(path: str | Path) -> None:
+    """Refuse to write over a file that a volume of the scene was loaded from, by whatever name.
+
+    Raises:
+        OutputError: it is one, or the place cannot be written.
+    """
+    check_outputs({_("The file"): Path(path)}, [file for volume in _volumes() for file in _files_of(volume)])
+
+
+def _volumes() -> list[Any]:
+    return list(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
+
+
+def _files_of(volume: Any) -> list[Path]:
+    storage = volume.GetStorageNode()
+    names = [*dicom_files(volume)]
+    if storage is not None:
+        names += [storage.GetFileName(), *map(storage.GetNthFileName, range(storage.GetNumberOfFileNames()))]
+    return [Path(name) for name in names if name]
 
 
 def dicom_installed() -> bool:

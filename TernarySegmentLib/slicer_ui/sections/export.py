@@ -112,11 +112,16 @@ class ExportSection:
         if not path:
             return ""
         settings.setValue(FOLDER, str(Path(path).parent))
-        if Path(path).suffix:
-            return path
-        path += suffix  # of this name nobody was asked
+        asked = bool(Path(path).suffix)
+        path = path if asked else path + suffix
+        try:
+            writers.refuse_source(path)
+        except TernarySegmentError as error:
+            self._status.fail(error)
+            return ""
         question = _("“{path}” is there already. Replace it?").format(path=path)
-        return "" if Path(path).exists() and not slicer.util.confirmOkCancelDisplay(question) else path
+        # of a name that an ending was added to nobody was asked
+        return path if asked or not Path(path).exists() or slicer.util.confirmOkCancelDisplay(question) else ""
 
     def _try(self, action: Callable[[], None], path: str) -> None:
         try:
