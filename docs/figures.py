@@ -59,6 +59,29 @@ def ternary_tanh(folder: Path) -> None:
     save("ternary-tanh", folder)
 
 
+def thermometer(folder: Path) -> None:
+    """Two trits of one value, and their mean beside the ramp that it approximates."""
+    import torch
+
+    from TernarySegmentLib.training.quantise import activate, trit_edges
+
+    x = torch.linspace(-0.6, 2.6, 1601)
+    _, (left, right) = plt.subplots(1, 2, figsize=(7.5, 2.6), sharey=True)
+    for (below, above), colour, style, name in zip(
+        trit_edges(2), (PLUS, MINUS), ("-", "--"), ("first", "second"), strict=True
+    ):
+        trit = (x > above).int() - (x < below).int()
+        left.plot(x, trit, color=colour, ls=style, label=f"{name}: −1 below {below}, +1 above {above}")
+    right.plot(x, (x - 1).clamp(-1, 1), color="#bbbbbb", lw=3, label="ramp")
+    right.plot(x, activate(x, "ternary", trits=2), color="black", lw=1, label="mean of both")
+    left.set(xlabel="y after batch norm", title="two trits of one sum", yticks=(-1, 0, 1))
+    right.set(xlabel="y after batch norm", title="what the next layer sees")
+    for axes in (left, right):
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        axes.set_ylim(-1.15, 1.9)
+    save("thermometer", folder)
+
+
 def ternary_weights(folder: Path) -> None:
     """Weights of one output channel, before and after."""
     import torch
@@ -249,7 +272,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "docs" / "figures")
     folder = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
-    for draw in (ternary_tanh, ternary_weights, folding, bit_planes, popcount, architecture, slices):
+    for draw in (ternary_tanh, thermometer, ternary_weights, folding, bit_planes, popcount, architecture, slices):
         draw(folder)
     network(load_model().stages["fine"].graph, "fine", folder)
     print(*sorted(folder.glob("*.svg")), sep="\n")
