@@ -47,21 +47,28 @@ def _convolution_weight(weights: FirstWeights | ConvolutionWeights) -> tuple[Ten
     return _tensor(weights.dense().transpose(4, 3, 0, 1, 2)) * SIZE, SIZE
 
 
+def _centre(edges: list[tuple[float, float]]) -> float:
+    """The value between the lowest edge and the highest one, where the trits' mean is zero."""
+    return (edges[0][0] + edges[-1][1]) / 2
+
+
 @torch.no_grad()
 def start_from(network: TernaryNetwork, stage: Stage, sampler: PatchSampler) -> None:
     """Give a network the weights of a model file's stage.
 
     Args:
-        network: of the same layers.
+        network: of the same layers; it may make several trits of a sum where the file makes one.
         stage: what the file holds.
         sampler: its patches say how the sums are distributed, which batch norm has to know.
 
     Raises:
         InputError: the layers differ.
     """
-    trits = network.trits
-    if network.graph.with_trits(trits) != stage.graph:
+    fits = [trits for trits in (network.trits, 1) if network.graph.with_trits(trits) == stage.graph]
+    if not fits:
         raise InputError("The model file has other layers than these settings; choose the preset it was trained with.")
+    trits = fits[0]  # of the file: one trit a sum becomes several, finer steps of the same ramp
+    edges, centre = trit_edges(trits), _centre(trit_edges(network.trits))
     gains: dict[str, tuple[Tensor, Tensor]] = {}
     for name, block in network.blocks.items():
         weights = stage.weights[name]
@@ -79,10 +86,9 @@ def start_from(network: TernaryNetwork, stage: Stage, sampler: PatchSampler) -> 
             weight, unit = weight[:, once], unit / trits
         block.weight.copy_(weight)
         # y = slope·s + offset passes the outer edges half a unit before the sums that their thresholds name
-        edges, sums = trit_edges(trits), weights.sums
-        low, high = _tensor(weights.low[:sums]) + 0.5, _tensor(weights.high[-sums:]) - 0.5
+        low, high = _tensor(weights.low[: weights.sums]) + 0.5, _tensor(weights.high[-weights.sums :]) - 0.5
         slope = (edges[-1][1] - edges[0][0]) / (high - low).clamp(min=NARROWEST)
-        offset = (edges[-1][1] + edges[0][0]) / 2 - slope * (high + low) / 2
+        offset = centre - slope * (high + low) / 2
         gains[name] = (slope / unit, offset)
         norm = block.norm
         norm.reset_running_stats()
