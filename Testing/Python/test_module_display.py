@@ -175,7 +175,22 @@ def test_headline_says_the_most_important_first(host, shown):
     widget, volume, _, _ = shown
     assert host.process_events(until=lambda: widget.panel.review.entries, timeout=30)
     text, report = widget.ui.headlineLabel.text, widget.panel.result.report
+    assert " %" not in text, "no line ends between a number and its unit"
+    text = text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.startswith(
         f"“{volume.GetName()}”: {report.volume_ml:.1f} mL, confidence {100 * report.confidence:.0f} %"
     )
     view_of(host)
+
+
+def test_panel_with_every_section_open_is_no_wider_than_slicers_own(host, shown):
+    widget, _, _, _ = shown
+    ui = widget.ui
+    sections = (ui.inputButton, ui.resultButton, ui.reviewButton, ui.correctButton, ui.exportButton)
+    before = [section.collapsed for section in sections]
+    for section in sections:
+        section.collapsed = False
+    host.process_events()
+    assert host.panel_of(widget).minimumSizeHint().width() <= 430
+    for section, collapsed in zip(sections, before, strict=True):
+        section.collapsed = collapsed

@@ -20,8 +20,12 @@ VIEWS = (1000, 800)
 DARK = {
     "Window": "#353535", "WindowText": "white", "Base": "#232323", "AlternateBase": "#2d2d2d", "Text": "white",
     "Button": "#353535", "ButtonText": "white", "ToolTipBase": "#353535", "ToolTipText": "white",
-    "Highlight": "#2a82da", "HighlightedText": "black", "PlaceholderText": "#909090",
+    "Highlight": "#2a82da", "HighlightedText": "white", "PlaceholderText": "#909090",
 }  # fmt: skip
+GREYED = ("WindowText", "Text", "ButtonText")
+"""Roles of what cannot be used now."""
+NARROW = 410
+"""Pixels: the least at which nothing is clipped; Slicer's module panel opens wider."""
 
 
 class Tour:
@@ -51,9 +55,9 @@ class Tour:
             section.collapsed = all(section is not each for each in sections)
         self.settle()
 
-    def panel(self, name: str) -> None:
+    def panel(self, name: str, width: int = PANEL) -> None:
         """The panel alone."""
-        self.host.grab(self.widget, self.folder / f"{name}.png", PANEL)
+        self.host.grab(self.widget, self.folder / f"{name}.png", width)
 
     def views(self, name: str) -> None:
         """The four views alone."""
@@ -117,10 +121,17 @@ class Tour:
         palette = QPalette()
         for role, colour in DARK.items():
             palette.setColor(QPalette.ColorRole[role], QColor(colour))
+        for role in GREYED:
+            palette.setColor(QPalette.ColorGroup.Disabled, QPalette.ColorRole[role], QColor("#808080"))
         self.host.qt_app.setStyle("Fusion")
         self.host.qt_app.setPalette(palette)
         self.open_only(self.ui.resultButton, self.ui.reviewButton)
         self.panel("panel-dark")
+
+    def narrow(self) -> None:
+        """The panel as narrow as it gets."""
+        self.open_only(self.ui.inputButton, self.ui.resultButton, self.ui.reviewButton, self.ui.correctButton)
+        self.panel("panel-narrow", NARROW)
 
     def click_at(self, ras: Any) -> None:
         """Click at a point in the axial view and wait for the border."""
@@ -159,7 +170,7 @@ def main() -> None:
 
         add_phantom()
         tour.widget.enter()
-    for stop in (tour.segment, tour.review, tour.correct, tour.export, tour.dark):
+    for stop in (tour.segment, tour.review, tour.correct, tour.export, tour.narrow, tour.dark):
         stop()
     for picture in sorted(arguments.output.glob("*.png")):
         print(picture)

@@ -108,7 +108,7 @@ class Overlay:
         legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(confidence)
         if legend is None and visible:
             legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(confidence)
-            legend.SetTitleText("Confidence [%]")
+            legend.SetTitleText("Confidence\n50: border")  # a scale, no probability, as tooltip and guide say
             legend.SetLabelFormat("%.0f")
             legend.SetNumberOfLabels(3)
             legend.SetMaxNumberOfColors(256)

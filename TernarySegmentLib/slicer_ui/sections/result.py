@@ -156,7 +156,7 @@ class ResultSection(VTKObservationMixin):
 
 def _headline(report: statistics.Report, entries: list[checklist.Entry] | None) -> str:
     """What a reader in a hurry must know of a result."""
-    text = _("“{name}”: {volume:.1f} mL, confidence {confidence:.0f} %").format(
+    text = _("“{name}”: {volume:.1f}\N{NO-BREAK SPACE}mL, confidence {confidence:.0f}\N{NO-BREAK SPACE}%").format(
         name=report.source, volume=report.volume_ml, confidence=100 * report.confidence
     )
     urgent = [entry for entry in entries or () if checklist.is_urgent(entry)]
