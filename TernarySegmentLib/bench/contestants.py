@@ -85,9 +85,10 @@ class Torch:
     def __init__(self, stage: Stage, levels: np.ndarray, threads: int, half: bool) -> None:
         import torch
 
-        from TernarySegmentLib.bench.onnx_export import sibling
+        from TernarySegmentLib.bench.onnx_export import sibling, single
 
         torch.set_num_threads(threads)
+        stage = single(stage)
         self.stage, self.threads = stage, threads
         self.kind = torch.bfloat16 if half else torch.float32
         self.parameters = {}

@@ -12,7 +12,7 @@ Three forms of the same layers:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,27 @@ ACTIVATION_STEP = 1 / 32
 """Of the 8-bit form: values up to 8 are distinguished; the sibling's rarely exceed that."""
 LEVEL_STEP = 1 / 127
 """Of the 8-bit form's input: the levels' range, scaled to ±1 in the sibling."""
+
+
+def single(stage: Stage) -> Stage:
+    """Leave one trit of each sum: the layers of a full-precision sibling, whose channels have no several trits."""
+    graph, weights = stage.graph.single(), dict(stage.weights)
+    if graph == stage.graph:
+        return stage
+    for layer in graph.layers:
+        if layer.kind not in ("conv", "first", "head"):
+            continue
+        kept, once = weights[layer.name], np.unique(graph.trit_sources(layer, stage.graph.trits), return_index=True)[1]
+        if isinstance(kept, HeadWeights):
+            weights[layer.name] = replace(kept, matrix=kept.matrix[once])
+            continue
+        low, high = kept.low[: kept.sums], kept.high[: kept.sums]
+        if isinstance(kept, FirstWeights):
+            weights[layer.name] = FirstWeights(kept.taps, low, high)
+        else:
+            ternary = codes(kept).astype(np.int8)[:, once]
+            weights[layer.name] = ConvolutionWeights.from_codes(ternary, low, high, kept.stride)
+    return replace(stage, graph=graph, weights=weights)
 
 
 def codes(weights: LayerWeights) -> np.ndarray:
@@ -112,6 +133,8 @@ class _Builder:
             return self.quantised(active, layer.name, ACTIVATION_STEP, np.uint8) if self.form == "int8" else active
         weights = self.stage.weights[layer.name]
         assert isinstance(weights, FirstWeights | ConvolutionWeights)
+        if weights.trits > 1:
+            sums = self.node("Concat", [sums] * weights.trits, f"{layer.name}/trits", axis=1)
         signs = []
         for name, operation, limit in (("plus", "GreaterOrEqual", weights.high), ("minus", "LessOrEqual", weights.low)):
             bound = self.constant(f"{layer.name}/{name}_bound", limit.astype(np.float32)[None, :, None, None, None])
@@ -138,6 +161,8 @@ def to_onnx(stage: Stage, shape: tuple[int, int, int], form: Form = "ternary") -
         A checked model. Input ``input``: float32 (1, 8, z/2, y/2, x/2), the folded levels (``ternary``) or the levels
         divided by 127. Output ``scores``: float32 (1, labels·8, z/2, y/2, x/2), label-major.
     """
+    if form != "ternary":
+        stage = single(stage)
     graph, build = stage.graph, _Builder(stage, form)
     tensors = {INPUT: INPUT}
     if form == "int8":

@@ -139,11 +139,13 @@ def footprint(model: str | None = None) -> Data:
             # the head's output, a label and a margin a voxel, is not counted on either side
             counted = layer.kind != "head"
             packed[layer.name] = FeatureMap.zeros(voxels, layer.channels).nbytes if counted else 0
-            dense[layer.name] = 4 * int(np.prod(voxels)) * layer.channels if counted else 0
+            alike = graph.single()[layer.name]
+            dense[layer.name] = 4 * int(np.prod(voxels)) * alike.channels if counted else 0
             parameters = stage.weights.get(layer.name)
             if parameters is not None:
                 weights["packed"] += parameters.nbytes
-                weights["float32"] += 4 * layer.channels * (graph.input_channels(layer) * layer.kernel**3 + 1)
+                inputs = graph.single().input_channels(alike)
+                weights["float32"] += 4 * alike.channels * (inputs * layer.kernel**3 + 1)
         weights["float32 planned"] = weights["float32"]
         activations = {
             "packed": alive_at_once(graph, packed, copies=False),

@@ -125,6 +125,54 @@ class Graph:
             )
         )
 
+    @property
+    def trits(self) -> int:
+        """Trits that hidden layers make of each sum."""
+        return max(layer.trits for layer in self.layers)
+
+    def single(self) -> Graph:
+        """The inverse of :meth:`with_trits`: the layers as training knows them, one channel for each sum.
+
+        Examples:
+            >>> graph = unet((32, 64), labels=9)
+            >>> graph.with_trits(2).single() == graph
+            True
+        """
+        trits = self.trits
+        return Graph(
+            tuple(
+                layer if layer.kind == "head" else replace(layer, channels=layer.channels // trits, trits=1)
+                for layer in self.layers
+            )
+        )
+
+    def trit_sources(self, layer: Layer, trits: int) -> list[int]:
+        """Give the input channel of each trit that a layer reads once the engine makes several of each channel.
+
+        Args:
+            layer: one of these layers, which make one channel of each sum.
+            trits: of each channel.
+
+        Returns:
+            trits·inputs indices, in the order in which trits are packed.
+
+        Examples:
+            >>> graph = unet((2, 3), labels=9)
+            >>> graph.trit_sources(graph["down1"], 2), graph.trit_sources(graph["dec0"], 2)
+            ([0, 1, 0, 1], [0, 1, 0, 1, 2, 3, 2, 3])
+        """
+        sources, start = [], 0
+        for size in (size for name in layer.inputs for size in self._origins(name)):
+            sources += trits * [*range(start, start + size)]
+            start += size
+        return sources
+
+    def _origins(self, name: str) -> list[int]:
+        """Channels of the convolutions whose outputs lie side by side in a tensor."""
+        if name == INPUT or self[name].kind in ("first", "conv"):
+            return [FOLDED_CHANNELS if name == INPUT else self[name].channels]
+        return [size for source in self[name].inputs for size in self._origins(source)]
+
     def last_use(self) -> dict[str, int]:
         """Index of the last layer that reads each tensor, after which its buffer is free."""
         return {name: index for index, layer in enumerate(self.layers) for name in layer.inputs}

@@ -103,8 +103,8 @@ class Model:
         return tuple(name for name in sorted(self.stages) if name.startswith("fine"))
 
     def parameters(self, stage: str) -> int:
-        """Number of trained weights in a stage's convolutions and head."""
-        graph = self.stages[stage].graph
+        """Number of trained weights in a stage's convolutions and head; those that several trits share count once."""
+        graph = self.stages[stage].graph.single()
         return sum(
             layer.sums * graph.input_channels(layer) * layer.kernel**3
             for layer in graph.layers

@@ -17,7 +17,7 @@ from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights
 from TernarySegmentLib.engine.thresholds import BatchNorm, fold
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.training.data import Case, divided
-from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork, trit_sources, unfold
+from TernarySegmentLib.training.network import Head, QuantisedConvolution, TernaryNetwork, unfold
 from TernarySegmentLib.training.network import fold as fold_blocks
 from TernarySegmentLib.training.quantise import integer_codes, ternary_codes, trit_edges
 from TernarySegmentLib.training.runs import load_averaged, settings_of
@@ -46,7 +46,7 @@ def _convolution(block: QuantisedConvolution, graph: Graph) -> ConvolutionWeight
     low, high, flip = fold(_batch_norm(block, alpha / block.trits), largest, trit_edges(block.trits))
     signed = _array(codes).astype(np.int8)
     signed[flip] *= -1
-    signed = signed[:, trit_sources(graph, block.layer, block.trits)]
+    signed = signed[:, graph.trit_sources(block.layer, block.trits)]
     return ConvolutionWeights.from_codes(signed, low, high, block.layer.stride)
 
 
@@ -62,7 +62,7 @@ def _first(block: QuantisedConvolution) -> FirstWeights:
 def _head(block: Head, network: TernaryNetwork) -> HeadWeights:
     codes, step = integer_codes(block.weight.double(), per_channel=False)
     bias = network.trits * (block.bias.double() / step).round()
-    sources = trit_sources(network.graph, network.graph.layers[-1], network.trits)
+    sources = network.graph.trit_sources(network.graph.layers[-1], network.trits)
     matrix = np.ascontiguousarray(_array(codes)[:, sources, 0, 0, 0].T, np.float32)
     return HeadWeights(matrix, _array(bias).astype(np.int32), len(LABELS), PANCREAS, float(step) / network.trits)
 

@@ -23,7 +23,6 @@ from TernarySegmentLib.training.network import (
     SegmentationNetwork,
     TernaryNetwork,
     fold,
-    trit_sources,
 )
 from TernarySegmentLib.training.quantise import trit_edges
 from TernarySegmentLib.training.runs import CHECKPOINT, read_checkpoint
@@ -73,7 +72,7 @@ def start_from(network: TernaryNetwork, stage: Stage, sampler: PatchSampler) -> 
     for name, block in network.blocks.items():
         weights = stage.weights[name]
         layer = network.graph[name]
-        once = np.unique(trit_sources(network.graph, layer, trits), return_index=True)[1]
+        once = np.unique(network.graph.trit_sources(layer, trits), return_index=True)[1]
         if isinstance(block, Head):
             assert isinstance(weights, HeadWeights)
             block.weight.copy_((_tensor(weights.matrix.T[:, once]) * weights.step * trits)[:, :, None, None, None])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from TernarySegmentLib.engine.graph import FOLD, FOLDED_CHANNELS, INPUT, Graph, Layer
+from TernarySegmentLib.engine.graph import FOLD, INPUT, Graph, Layer
 from TernarySegmentLib.training.quantise import (
     Activations,
     Weights,
@@ -30,29 +29,6 @@ def unfold(scores: Tensor, labels: int) -> Tensor:
     batch, _, depth, height, width = scores.shape
     blocks = scores.view(batch, labels, FOLD, FOLD, FOLD, depth, height, width).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return blocks.reshape(batch, labels, depth * FOLD, height * FOLD, width * FOLD)
-
-
-def _origins(graph: Graph, name: str) -> list[int]:
-    """Channels of the convolutions whose outputs lie side by side in a tensor."""
-    if name == INPUT or graph[name].kind in ("first", "conv"):
-        return [FOLDED_CHANNELS if name == INPUT else graph[name].channels]
-    return [channels for source in graph[name].inputs for channels in _origins(graph, source)]
-
-
-def trit_sources(graph: Graph, layer: Layer, trits: int) -> np.ndarray:
-    """Give the torch network's input channel of each ternary channel that a layer reads in the engine.
-
-    Args:
-        graph: of the torch network.
-        layer: one of its layers.
-        trits: that the engine makes of each channel, in the order in which it packs them.
-
-    Returns:
-        int (trits·inputs,).
-    """
-    sizes = [size for name in layer.inputs for size in _origins(graph, name)]
-    parts = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    return np.concatenate([part for part in parts for _ in range(trits)])
 
 
 class QuantisedConvolution(nn.Module):
