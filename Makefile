@@ -57,30 +57,27 @@ panel: $(VENV)/host-installed
 screenshots: $(VENV)/host-installed
 	$(BIN)/python Testing/SlicerHost/screenshots.py $(if $(CT),--ct "$(CT)")
 
-# the shipped weights, from the labelled scans in SCANS and the partial ones in SLICES: a network for each of four folds, judged
-# on the scans that it never saw, and all four voting; a training that was stopped goes on when called again
+# the shipped weights, from the labelled scans in SCANS, the partial ones in SLICES and the networks that they started from;
+# a training that was stopped goes on when called again
 SCANS ?= data-local/btcv-native
 SLICES ?= data-local/nih-slices
 DATA := data-local/prepared-1.5mm
-PARTIAL := data-local/partial-1.5mm
 COARSE_DATA := data-local/prepared-4mm
 PREDECESSOR := Testing/Data/predecessor.npz
-FOLDS := $(addprefix runs/cv/fold,0 1 2 3)
 TRAIN = $(BIN)/python -m TernarySegmentLib.training
 weights: $(VENV)/test-installed
-	$(TRAIN) prepare --source $(SLICES) --format nih-slices --target $(PARTIAL) --spacing 1.5 --phantoms 8
-	$(TRAIN) prepare --source $(SCANS) --mirrored --target $(DATA) --spacing 1.5 --phantoms 0
-	cp -n $(PARTIAL)/*.npz $(DATA)
-	$(TRAIN) prepare --source $(SCANS) --mirrored --target $(COARSE_DATA) --spacing 4 --phantoms 8
-	$(TRAIN) prepare --source $(SLICES) --format nih-slices --target $(COARSE_DATA) --spacing 4 --phantoms 0
-	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --steps 400 --rate 7e-4 --seed 2 \
-	  --start $(PREDECESSOR)
-	$(TRAIN) train --data $(PARTIAL) --run runs/pretrain --preset pretrain
-	$(TRAIN) crossvalidate --data $(DATA) --source $(SCANS) --mirrored --run runs/cv --preset fine --seed 10 \
-	  --start runs/pretrain --coarse $(PREDECESSOR)
-	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine $(FOLDS) --fine-data $(DATA) -o out/pancreas.npz \
-	  --origin "BTCV, partial volumes of NIH Pancreas-CT, phantoms 1 to 8"
-	$(TRAIN) calibrate --source $(SCANS) --mirrored --crossvalidated runs/cv --model out/pancreas.npz
+	for grid in 1.5 4; do \
+	  $(TRAIN) prepare --source $(SCANS) --mirrored --target data-local/prepared-$${grid}mm --spacing $$grid --phantoms 8 && \
+	  $(TRAIN) prepare --source $(SLICES) --format nih-slices --target data-local/prepared-$${grid}mm --spacing $$grid --phantoms 0 \
+	  || exit 1; \
+	done
+	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --steps 400 --rate 7e-4 --seed 2 --start $(PREDECESSOR)
+	$(TRAIN) train --data $(DATA) --run runs/tune --preset tune --seed 31 --start $(PREDECESSOR)
+	$(TRAIN) train --data $(DATA) --run runs/tune2 --preset tune --seed 32 --steps 1000 --start $(PREDECESSOR) --stage fine2
+	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine runs/tune runs/tune2 --fine-data $(DATA) \
+	  --origin "BTCV without fold 0, partial volumes of NIH Pancreas-CT, phantoms 1 to 8" -o out/pancreas.npz
+	$(TRAIN) calibrate --source $(SCANS) --mirrored --model out/pancreas.npz
+	$(TRAIN) evaluate --source $(SCANS) --mirrored --model out/pancreas.npz
 
 # what the Extensions Manager unpacks; Slicer's CMake package is stood in for, SLICER_DIR=... takes a real one
 SLICER_DIR ?= $(CURDIR)/Testing/Packaging

@@ -121,15 +121,11 @@ COARSE = Settings(
     pancreas_share=0.3, seed=1, frozen_norm=0.0,
     stage="coarse",
 )  # fmt: skip
-FINE = Settings(
-    spacing=1.5, trits=2, steps=1200, rate=1.5e-3, decay=0.7, pancreas_weight=2.0, sparse_share=0.3
-)  # fmt: skip
-PRETRAIN = FINE.changed(steps=1200, rate=2e-3, decay=0.25, seed=1, fold=None)
-"""On the scans annotated in part and phantoms alone, which train in every fold: the folds start from its weights."""
+FINE = Settings(spacing=1.5, trits=2, steps=3600, rate=2e-3, decay=0.6, pancreas_weight=2.0)
 PAPER = Settings(
     architecture="slices", widths=(32, 64, 128, 256), schedule="continuation", continuation_share=1.0, beta_start=3.0,
     spacing=1.5, patch=(32, 96, 128),
 )  # fmt: skip
 FULL = FINE.changed(weights="full", activations="relu", trits=1)
-TUNE = FINE.changed(rate=1.2e-3, ema=0.999)
-PRESETS = {"coarse": COARSE, "pretrain": PRETRAIN, "fine": FINE, "tune": TUNE, "full": FULL, "paper": PAPER}
+TUNE = FINE.changed(steps=1800, rate=1e-3, decay=0.7)
+PRESETS = {"coarse": COARSE, "fine": FINE, "tune": TUNE, "full": FULL, "paper": PAPER}
