@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 MOST_SMOOTHING_MM = 10.0
 """Half as thick as a pancreas; more leaves nothing of it."""
@@ -23,6 +24,13 @@ def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[
         return value
 
     return within
+
+
+def given_path(text: str) -> Path:
+    """An argument's type: a path. An empty one, as of a variable that was never set, would mean the present folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; give the name of a file or folder")
+    return Path(text)
 
 
 def add_threads(parser: argparse.ArgumentParser, default: str = "all cores") -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from TernarySegmentLib import __version__, console
-from TernarySegmentLib.arguments import add_smoothing, add_threads, number
+from TernarySegmentLib.arguments import add_smoothing, add_threads, given_path, number
 from TernarySegmentLib.errors import TernarySegmentError
 
 if TYPE_CHECKING:
@@ -312,37 +312,44 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     segment = commands.add_parser("segment", help="CT in, pancreas mask out")
-    segment.add_argument("input", type=Path, metavar="INPUT", help="NIfTI, NRRD or MetaImage file, or a DICOM folder")
     segment.add_argument(
-        "-o", "--output", type=Path, required=True,
+        "input", type=given_path, metavar="INPUT", help="NIfTI, NRRD or MetaImage file, or a DICOM folder"
+    )
+    segment.add_argument(
+        "-o", "--output", type=given_path, required=True,
         help=".seg.nrrd (for Slicer), .nii.gz, .nrrd, .mha, .dcm (DICOM segmentation of a DICOM folder)",
     )  # fmt: skip
     segment.add_argument(
-        "--report", type=Path, metavar="JSON", help="write volume, HU, extent, suspicious regions, times and model"
+        "--report",
+        type=given_path,
+        metavar="JSON",
+        help="write volume, HU, extent, suspicious regions, times and model",
     )
     segment.add_argument(
         "--rtstruct",
-        type=Path,
+        type=given_path,
         metavar="FILE",
         help="write contours for radiotherapy (RT structure set of a DICOM folder)",
     )
     segment.add_argument(
         "--confidence",
-        type=Path,
+        type=given_path,
         metavar="FILE",
         help="write how sure the network is of each voxel; 50 at the mask's border",
     )
-    segment.add_argument("--preview", type=Path, metavar="PNG", help="write a picture of the result")
-    segment.add_argument("--page", type=Path, metavar="PDF", help="write a one-page report, .pdf or .png")
+    segment.add_argument("--preview", type=given_path, metavar="PNG", help="write a picture of the result")
+    segment.add_argument("--page", type=given_path, metavar="PDF", help="write a one-page report, .pdf or .png")
     segment.add_argument("--case", default="", metavar="NAME", help="what the page calls the case (default: nothing)")
-    segment.add_argument("--surface", type=Path, metavar="STL", help="write the closed surface, .stl or .obj, in LPS")
+    segment.add_argument(
+        "--surface", type=given_path, metavar="STL", help="write the closed surface, .stl or .obj, in LPS"
+    )
     segment.add_argument(
         "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
     )
     add_threads(segment)
     add_smoothing(segment)
     add_region(segment)
-    segment.add_argument("--model", type=Path, help="another model file than the one shipped")
+    segment.add_argument("--model", type=given_path, help="another model file than the one shipped")
     segment.add_argument("-q", "--quiet", action="store_true", help="no progress")
     segment.set_defaults(command=_segment)
 
@@ -350,14 +357,16 @@ def _parser() -> argparse.ArgumentParser:
     add_compare(commands)
 
     phantom = commands.add_parser("phantom", help="write a synthetic abdomen CT to try the program on")
-    phantom.add_argument("-o", "--output", type=Path, required=True, help=".nii.gz, .nrrd or .mha")
-    phantom.add_argument("--labels", type=Path, metavar="FILE", help="write its eight organs too, to try training")
+    phantom.add_argument("-o", "--output", type=given_path, required=True, help=".nii.gz, .nrrd or .mha")
+    phantom.add_argument(
+        "--labels", type=given_path, metavar="FILE", help="write its eight organs too, to try training"
+    )
     phantom.add_argument("--seed", type=number(int, 0, 2**32 - 1), default=0, help="another number is another patient")
     phantom.set_defaults(command=_phantom)
 
     model = commands.add_parser("model", help="about the model file")
     info = model.add_subparsers(required=True, metavar="COMMAND").add_parser("info", help="origin, size, check sum")
-    info.add_argument("file", type=Path, nargs="?", help="default: the model shipped")
+    info.add_argument("file", type=given_path, nargs="?", help="default: the model shipped")
     info.set_defaults(command=_model_info)
 
     # standard library only, until they run

@@ -18,6 +18,7 @@ from TernarySegmentLib.cohort.record import Record, is_foreign, record_path
 from TernarySegmentLib.cohort.scan import Outcome, Work, segment_case
 from TernarySegmentLib.cohort.table import CSV_NAME, PARQUET_NAME
 from TernarySegmentLib.errors import OutputError
+from TernarySegmentLib.imaging.files.outputs import check_outputs
 from TernarySegmentLib.pipeline import Progress
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ def check_batch_outputs(cases: Sequence[Case], work: Work, inputs: Sequence[str 
         inputs: what the scans were found by; a list of scans is to survive too.
 
     Raises:
-        OutputError: naming the first such file.
+        OutputError: naming the first such file; or the folder cannot be written.
     """
     scans = {_identity(file): file for case in cases for file in case.files}
     scans |= {_identity(Path(each)): Path(each) for each in inputs if Path(each).is_file()}
     taken: dict[str, str] = dict.fromkeys(RESULTS, "the batch")
+    check_outputs({name: work.folder / name for name in RESULTS})
     for name in RESULTS:
         _refuse_scan(work.folder / name, scans)
     for case in cases:

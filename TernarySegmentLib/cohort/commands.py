@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from TernarySegmentLib.arguments import add_smoothing, add_threads, number
+from TernarySegmentLib.arguments import add_smoothing, add_threads, given_path, number
 from TernarySegmentLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,11 +65,13 @@ def add_batch(commands: Any) -> None:
         "recognised by their content and passed over. Results: results.csv, results.parquet, overview.html.",
     )
     batch.add_argument(
-        "input", nargs="+", metavar="INPUT",
+        "input", nargs="+", metavar="INPUT", type=given_path,
         help="files, folders (searched with their subfolders, DICOM series told apart by their headers), patterns, or "
         "a .csv with a column “input” and, where wanted, “name” and “region”",
     )  # fmt: skip
-    batch.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="mirrors the inputs' folders")
+    batch.add_argument(
+        "-o", "--output", type=given_path, required=True, metavar="FOLDER", help="mirrors the inputs' folders"
+    )
     batch.add_argument("--dry-run", action="store_true", help="list what would be segmented, and do nothing")
     masks = [".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha", ".dcm"]
     batch.add_argument("--format", choices=masks, default=masks[0], help="of the masks (default: %(default)s)")
@@ -88,7 +90,7 @@ def add_batch(commands: Any) -> None:
     add_threads(batch, "all cores, shared among the scans")
     add_smoothing(batch)
     add_region(batch)
-    batch.add_argument("--model", type=Path, help="another model file than the one shipped")
+    batch.add_argument("--model", type=given_path, help="another model file than the one shipped")
     where = batch.add_argument_group("where to compute (needs Dask: pip install dask distributed cryptography)")
     where.add_argument(
         "--workers", type=number(int, 0, MOST_WORKERS), default=0, metavar="N",
@@ -96,7 +98,7 @@ def add_batch(commands: Any) -> None:
     )  # fmt: skip
     where.add_argument("--scheduler", default="", metavar="ADDRESS", help="a running Dask scheduler, tcp:// or tls://")
     for name, what in (("ca", "the authority's certificate"), ("cert", "certificate"), ("key", "key")):
-        where.add_argument(f"--tls-{name}", type=Path, metavar="PEM", help=f"for tls://: {what}")
+        where.add_argument(f"--tls-{name}", type=given_path, metavar="PEM", help=f"for tls://: {what}")
     batch.add_argument("-q", "--quiet", action="store_true", help="no progress")
     batch.set_defaults(command=run_batch_command)
 
@@ -265,12 +267,14 @@ def add_compare(commands: Any) -> None:
         help="how well a mask agrees with a reference",
         description="Dice, surface Dice at 2 mm, Hausdorff distance (95 %%) and volumes of two masks on one grid.",
     )
-    compare.add_argument("mask", type=Path, metavar="MASK", help="NIfTI, NRRD or MetaImage file, inside where not 0")
-    compare.add_argument("reference", type=Path, metavar="REFERENCE", help="alike, on the same grid")
+    compare.add_argument(
+        "mask", type=given_path, metavar="MASK", help="NIfTI, NRRD or MetaImage file, inside where not 0"
+    )
+    compare.add_argument("reference", type=given_path, metavar="REFERENCE", help="alike, on the same grid")
     compare.add_argument("--label", type=int, metavar="N", help="value of the reference's voxels to compare with")
-    compare.add_argument("--report", type=Path, metavar="JSON", help="write the figures")
-    compare.add_argument("--picture", type=Path, metavar="PNG", help="write a picture of too much and too little")
-    compare.add_argument("--ct", type=Path, metavar="CT", help="what the picture is drawn on")
+    compare.add_argument("--report", type=given_path, metavar="JSON", help="write the figures")
+    compare.add_argument("--picture", type=given_path, metavar="PNG", help="write a picture of too much and too little")
+    compare.add_argument("--ct", type=given_path, metavar="CT", help="what the picture is drawn on")
     compare.set_defaults(command=run_compare_command)
 
 

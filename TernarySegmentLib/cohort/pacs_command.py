@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from TernarySegmentLib.arguments import add_smoothing, add_threads
+from TernarySegmentLib.arguments import add_smoothing, add_threads, given_path
 from TernarySegmentLib.console import sentence
 from TernarySegmentLib.errors import InputError
 
@@ -42,14 +42,14 @@ def add_pacs(commands: Any) -> None:
     pacs.add_argument("--dry-run", action="store_true", help="list the series, and do nothing")
     pacs.add_argument("--rtstruct", action="store_true", help="store an RT structure set too")
     pacs.add_argument("--again", action="store_true", help="segment series that hold a result of this model, too")
-    pacs.add_argument("--ca", type=Path, metavar="PEM", help="certificate of the hospital's own authority")
+    pacs.add_argument("--ca", type=given_path, metavar="PEM", help="certificate of the hospital's own authority")
     pacs.add_argument("--plain-http", action="store_true", help="allow http:// to another computer")
     pacs.add_argument(
         "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
     )
     add_threads(pacs)
     add_smoothing(pacs)
-    pacs.add_argument("--model", type=Path, help="another model file than the one shipped")
+    pacs.add_argument("--model", type=given_path, help="another model file than the one shipped")
     pacs.add_argument("-q", "--quiet", action="store_true", help="no progress")
     pacs.set_defaults(command=run_pacs_command)
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from TernarySegmentLib.arguments import add_threads, number
+from TernarySegmentLib.arguments import add_threads, given_path, number
 from TernarySegmentLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--backend", choices=["auto", "numba", "numpy"], default="auto", help="default: numba if installed"
     )
     add_threads(parser)
-    parser.add_argument("--model", type=Path, help="another model file than the one shipped")
+    parser.add_argument("--model", type=given_path, help="another model file than the one shipped")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
@@ -45,15 +45,17 @@ def add_index(commands: Any) -> None:
         description="Describe every scan of an archive by a ternary code. Run the same command again to add new scans "
         "or to go on after an interruption: scans that the index holds are passed over.",
     )
-    index.add_argument("folder", type=Path, metavar="FOLDER", help="searched with its subfolders; files or DICOM")
-    index.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".npz; grows if it is there")
+    index.add_argument("folder", type=given_path, metavar="FOLDER", help="searched with its subfolders; files or DICOM")
+    index.add_argument(
+        "-o", "--output", type=given_path, required=True, metavar="FILE", help=".npz; grows if it is there"
+    )
     index.add_argument(
         "--thumbnails", action="store_true", help="keep a small picture of each new scan, which the panel in Slicer "
         "shows; without it the index holds no pixels",
     )  # fmt: skip
     index.add_argument("--refit", action="store_true", help="take the thresholds anew from all scans in the index")
     index.add_argument(
-        "--thresholds", type=Path, metavar="INDEX", help="for a new index: share this one's thresholds, so that "
+        "--thresholds", type=given_path, metavar="INDEX", help="for a new index: share this one's thresholds, so that "
         "codes of both are comparable",
     )  # fmt: skip
     _add_engine_options(index)
@@ -162,12 +164,14 @@ def add_similar(commands: Any) -> None:
         description="Segment a scan and list the scans of an index with the nearest codes. A research tool: near codes "
         "are alike to the network, which need not matter clinically (docs/similar.md).",
     )
-    similar.add_argument("scan", type=Path, metavar="SCAN", help="NIfTI, NRRD or MetaImage file, or a DICOM folder")
-    similar.add_argument("--index", type=Path, required=True, metavar="FILE", help="what the command index wrote")
+    similar.add_argument(
+        "scan", type=given_path, metavar="SCAN", help="NIfTI, NRRD or MetaImage file, or a DICOM folder"
+    )
+    similar.add_argument("--index", type=given_path, required=True, metavar="FILE", help="what the command index wrote")
     similar.add_argument(
         "-n", "--count", type=number(int, 1, 1_000_000), default=10, metavar="N", help="how many (default: %(default)s)"
     )
-    similar.add_argument("--report", type=Path, metavar="JSON", help="write the list")
+    similar.add_argument("--report", type=given_path, metavar="JSON", help="write the list")
     _add_engine_options(similar)
     similar.set_defaults(command=run_similar_command)
 

@@ -246,6 +246,31 @@ def test_numbers_out_of_bounds_are_refused_by_every_command_naming_the_bounds(co
         assert f"“{option[1]}” is no number from" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["segment", "", "-o", "x.nrrd"], ["segment", "ct.nii", "-o", " "], ["batch", "", "-o", "out"],
+        ["batch", "ct.nii", "-o", ""], ["compare", "", "b.nrrd"], ["index", "", "-o", "a.npz"],
+        ["similar", "", "--index", "a.npz"], ["phantom", "-o", ""],
+    ],
+)  # fmt: skip
+def test_an_empty_path_is_refused_and_never_taken_for_the_present_folder(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert "the path is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["a file", "below a file", "a device"])
+def test_a_folder_that_cannot_be_is_refused_before_the_first_scan(scans, tmp_path, place, capsys):
+    (tmp_path / "file").touch()
+    output = {"a file": tmp_path / "file", "below a file": tmp_path / "file" / "out", "a device": Path("/dev/null")}
+    assert cli.main(["batch", str(scans), "-o", str(output[place]), "--workers", "1"]) == 1
+    said = capsys.readouterr().err
+    assert "is a file" in said or "cannot be written" in said
+    assert "1/2" not in said  # no scan was begun
+
+
 def into_the_scans(folder: Path) -> list:
     return [folder / "scans", "-o", folder / "scans", "--format", ".nii.gz"]
 
