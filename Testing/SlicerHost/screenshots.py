@@ -12,6 +12,7 @@ from panel import MODULE, ROOT
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QImage, QPainter, QPalette
 from PySide6.QtTest import QTest
+from SimpleITK import GetArrayFromImage
 
 WAIT_S = 600
 PANEL = 430
@@ -51,7 +52,10 @@ class Tour:
     def open_only(self, *sections: Any) -> None:
         """Fold every section but these."""
         ui = self.ui
-        for section in (ui.inputButton, ui.resultButton, ui.reviewButton, ui.correctButton, ui.exportButton):
+        for section in (
+            ui.inputButton, ui.resultButton, ui.reviewButton, ui.correctButton, ui.exportButton, ui.compareButton,
+            ui.similarButton, ui.batchButton,
+        ):  # fmt: skip
             section.collapsed = all(section is not each for each in sections)
         self.settle()
 
@@ -116,6 +120,29 @@ class Tour:
         self.open_only(self.ui.exportButton)
         self.panel("export")
 
+    def batch(self) -> None:
+        """Another scan and a sequence of two, one after the other."""
+        import slicer
+
+        from TernarySegmentLib.phantom import make_phantom
+        from TernarySegmentLib.slicer_ui.mrml.volumes import to_ras_of
+
+        def add(name: str, seed: int) -> Any:
+            ct = make_phantom(seed, (3.0, 3.0, 5.0)).ct
+            return slicer.util.addVolumeFromArray(GetArrayFromImage(ct), ijkToRAS=to_ras_of(ct), name=name)
+
+        add("follow-up", 1)
+        sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "perfusion")
+        for seed in (2, 3):
+            frame = add("frame", seed)
+            sequence.SetDataNodeAtValue(frame, str(seed))
+            slicer.mrmlScene.RemoveNode(frame)
+        self.open_only(self.ui.batchButton)
+        self.host.click(self.ui.batchRunButton)
+        self.wait(lambda: not self.widget.panel.job.running)
+        self.settle()
+        self.panel("batch")
+
     def dark(self) -> None:
         """The panel in a dark style."""
         palette = QPalette()
@@ -170,7 +197,7 @@ def main() -> None:
 
         add_phantom()
         tour.widget.enter()
-    for stop in (tour.segment, tour.review, tour.correct, tour.export, tour.narrow, tour.dark):
+    for stop in (tour.segment, tour.review, tour.correct, tour.export, tour.narrow, tour.batch, tour.dark):
         stop()
     for picture in sorted(arguments.output.glob("*.png")):
         print(picture)
