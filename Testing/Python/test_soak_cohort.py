@@ -58,9 +58,10 @@ def scans(tmp_path_factory, shared_data) -> Path:
     real = [read_ct(shared_data / name) for name in ("nih_pancreas_0004/ct.nii.gz", "acrin_dicom")]
     grids = [((1.0, 1.0, 2.0), 0.0), ((1.5, 1.2, 3.0), 0.1), ((0.9, 0.9, 4.0), -0.15)]
     images = {f"real{n}-{g}": (ct, grid) for n, ct in enumerate(real) for g, grid in enumerate(grids)}
-    for name, (ct, (spacing, turn)) in list(images.items())[:SCANS]:
+    taken = list(images.items())[: SCANS // 4]
+    for name, (ct, (spacing, turn)) in taken:
         sitk.WriteImage(regridded(ct, spacing, turn), str(folder / f"{name}.nii.gz"))
-    for seed in range(SCANS - len(images)):
+    for seed in range(SCANS - len(taken)):
         sitk.WriteImage(make_phantom(seed, SPACING).ct, str(folder / f"p{seed}.nii.gz"))
     return folder
 
