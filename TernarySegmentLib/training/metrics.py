@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import bootstrap
 
 from TernarySegmentLib.imaging.agreement import Agreement
 
@@ -29,18 +30,20 @@ class Mean:
 
 
 def mean_with_interval(values: list[float], seed: int = 0) -> Mean:
-    """The mean of some cases with its bootstrap interval.
+    """Average some cases, with a bootstrap interval; one case alone is its own interval.
 
     Args:
         values: one per case, at least one.
         seed: of the resampling.
     """
     sample = np.array(values, float)
-    drawn = np.random.default_rng(seed).integers(len(sample), size=(RESAMPLES, len(sample)))
-    low, high = np.quantile(sample[drawn].mean(1), (0.025, 0.975))
-    return Mean(float(sample.mean()), float(low), float(high), len(sample))
+    mean = float(sample.mean())
+    if len(sample) == 1:  # SciPy refuses to resample one observation
+        return Mean(mean, mean, mean, 1)
+    interval = bootstrap((sample,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=seed).confidence_interval
+    return Mean(mean, float(interval.low), float(interval.high), len(sample))
 
 
 def mean_dice(agreements: list[Agreement | None]) -> Mean:
-    """Mean Dice with its interval; a scan that was refused (None) counts as 0."""
+    """Average Dice, with its interval; a scan that was refused (None) counts as 0."""
     return mean_with_interval([agreement.dice if agreement else 0.0 for agreement in agreements])
