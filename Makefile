@@ -90,10 +90,15 @@ wheel: | $(VENV)/created
 	rm -rf build/lib
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .
 
-# what the demo's environment consists of, for hospital IT
-sbom: $(VENV)/demo-installed
-	$(BIN)/python -m pip install -q packaging
-	$(BIN)/python tools/sbom.py --extra accelerate -o build/sbom.json
+# what a user installs, for hospital IT: an environment of its own holds nothing else
+sbom: $(VENV)/test-installed
+	rm -rf $(VENV)-sbom
+	$(BIN)/python -m venv --without-pip $(VENV)-sbom
+	$(BIN)/python -m pip --python $(VENV)-sbom/bin/python install -q ".[accelerate]"
+	mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  -o build/sbom-packages.json $(VENV)-sbom/bin/python
+	$(BIN)/python tools/sbom.py build/sbom-packages.json -o build/sbom.json
 
 # warnings are errors; the site lies in build/site
 docs: $(VENV)/docs-installed

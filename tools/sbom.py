@@ -1,117 +1,54 @@
-"""Software bill of materials, CycloneDX 1.5, of what is installed: python tools/sbom.py [--extra NAME ...] [-o FILE]
-
-Starts at the package itself, follows its requirements as far as they apply to this computer, and adds the model files.
-Needs nothing beyond Python's own library and ``packaging``; opens no connection.
-"""
+"""Add the model files to the bill of materials that cyclonedx-py made of an environment; see make sbom."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
-import sys
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from cyclonedx.model import HashAlgorithm, HashType
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import DisjunctiveLicense
+from cyclonedx.output.json import JsonV1Dot6
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = "ternarysegment"
-
-
-def closure(name: str, extras: frozenset[str]) -> dict[str, set[str]]:
-    """Names of the packages that a package needs here, itself included, and what each of them needs."""
-    needs: dict[str, set[str]] = {}
-    waiting = [(canonicalize_name(name), extras)]
-    while waiting:
-        current, wanted = waiting.pop()
-        try:
-            requirements = distribution(current).requires or []
-        except PackageNotFoundError as error:
-            raise SystemExit(f"{current} is not installed here, so nothing can be said about it.") from error
-        found = needs.setdefault(current, set())
-        for requirement in map(Requirement, requirements):
-            applies = requirement.marker is None or any(
-                requirement.marker.evaluate({"extra": extra}) for extra in wanted | {""}
-            )
-            needed = canonicalize_name(requirement.name)
-            if applies and needed != current:
-                found.add(needed)
-                if needed not in needs:
-                    waiting.append((needed, frozenset(requirement.extras)))
-            elif applies:  # an extra that is made of other extras
-                waiting.append((current, frozenset(requirement.extras) - wanted))
-    return needs
+MODELS = Path(__file__).resolve().parents[1] / "Resources" / "Models"
 
 
-def licence(package: Distribution) -> str:
-    """What a package's metadata says: an SPDX expression, a short text or its classifiers."""
-    said = package.metadata.get("License-Expression") or package.metadata.get("License") or ""
-    if said and len(said) < 80:
-        return said.strip()
-    names = [name for name in package.metadata.get_all("Classifier") or [] if name.startswith("License ::")]
-    return " AND ".join(name.split(" :: ")[-1] for name in names) or "see the package's own licence file"
+def model(path: Path) -> Component:
+    """Describe one model file, with its SHA-256."""
+    return Component(
+        name=path.name,
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        bom_ref=f"file:{path.name}",
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=hashlib.sha256(path.read_bytes()).hexdigest())],
+        licenses=[DisjunctiveLicense(id="Apache-2.0")],
+    )
 
 
-def component(name: str) -> dict[str, Any]:
-    """One installed package."""
-    package = distribution(name)
-    return {
-        "type": "library",
-        "bom-ref": f"pkg:pypi/{name}@{package.version}",
-        "purl": f"pkg:pypi/{name}@{package.version}",
-        "name": name,
-        "version": package.version,
-        "description": package.metadata.get("Summary") or "",
-        "licenses": [{"license": {"name": licence(package)}}],
-    }
-
-
-def model(path: Path) -> dict[str, Any]:
-    """One model file, with its SHA-256."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {
-        "type": "machine-learning-model",
-        "bom-ref": f"file:{path.name}",
-        "name": path.name,
-        "hashes": [{"alg": "SHA-256", "content": digest}],
-        "licenses": [{"license": {"name": "Apache-2.0"}}],
-    }
-
-
-def bill(extras: frozenset[str]) -> dict[str, Any]:
-    """The whole bill."""
-    needs = closure(PACKAGE, extras)
-    components = {name: component(name) for name in sorted(needs)}
-    models = [model(path) for path in sorted((ROOT / "Resources" / "Models").glob("*.npz"))]
-    own = components.pop(PACKAGE) | {"type": "application"}
-    references = {name: each["bom-ref"] for name, each in {**components, PACKAGE: own}.items()}
-    return {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.5",
-        "version": 1,
-        "metadata": {"component": own},
-        "components": [*components.values(), *models],
-        "dependencies": [
-            {"ref": references[name], "dependsOn": sorted(references[needed] for needed in needs[name])}
-            for name in sorted(needs)
-        ],
-    }
+def with_models(packages: Path) -> str:
+    """Return the bill of packages as CycloneDX 1.6, with the models that the root component needs too."""
+    bill = Bom.from_json(json.loads(packages.read_text(encoding="utf-8")))
+    models = [model(path) for path in sorted(MODELS.glob("*.npz"))]
+    bill.components.update(models)
+    bill.register_dependency(bill.metadata.component, models)
+    bill.metadata.timestamp = None  # the same packages and models give the same bill, as from cyclonedx-py
+    bill.serial_number = None
+    text = JsonV1Dot6(bill).output_as_string(indent=2)
+    if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
+        raise SystemExit(f"The bill is not valid CycloneDX 1.6: {error}")
+    return text + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--extra", action="append", default=[], help="accelerate, dicom, train ...; may be repeated")
-    parser.add_argument("-o", "--output", type=Path, help="write here instead of to the terminal")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("packages", type=Path, help="what cyclonedx-py environment wrote")
+    parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
-    text = json.dumps(bill(frozenset(arguments.extra)), indent=2, ensure_ascii=False) + "\n"
-    if arguments.output is None:
-        sys.stdout.write(text)
-        return
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(text, encoding="utf-8")
+    arguments.output.write_text(with_models(arguments.packages), encoding="utf-8")
     print(arguments.output)
 
 
