@@ -115,7 +115,7 @@ def _refuse_scan(path: Path, scans: dict[object, Path]) -> None:
 
 
 def dask_available() -> bool:
-    """Tell if several processes can be used: Dask is installed, and what makes its certificates."""
+    """Test if several processes can be used: Dask is installed, and what makes its certificates."""
     return all(importlib.util.find_spec(name) is not None for name in ("distributed", "cryptography"))
 
 

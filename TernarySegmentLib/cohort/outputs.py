@@ -140,7 +140,7 @@ def _series_uid(ct: sitk.Image) -> str:
 
 
 def report_of(
-    source: Path, ct: sitk.Image, result: Result, places: list[SuspiciousRegion], written: dict[str, str]
+    source: Path, ct: sitk.Image, result: Result, regions: list[SuspiciousRegion], written: dict[str, str]
 ) -> dict[str, Any]:
     """The report as plain numbers and lists, for JSON: no patient data beyond the file's own name."""
     return {
@@ -149,7 +149,7 @@ def report_of(
         "measures": result.measures.as_dict() if result.measures else None,
         "confidence": round(result.confidence, 3),
         "confidence_text": format_confidence(result.confidence),
-        "places": [asdict(place) for place in places],
+        "places": [asdict(region) for region in regions],
         "grid": {"size": ct.GetSize(), "spacing_mm": ct.GetSpacing()},
         "region_lps_mm": result.region,
         "warnings": list(result.warnings),

@@ -190,7 +190,7 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
     ct = read_slices(case.files) if case.series else read_ct(case.source)
     options = replace(work.options, confidence=True, region=case.region or work.options.region)
     result = _result(ct, options, watch)
-    places = find_suspicious_regions(result.mask, result.confidence_map) if result.confidence_map else []
+    regions = find_suspicious_regions(result.mask, result.confidence_map) if result.confidence_map else []
     source = case.files if case.series else case.source
     written = write_outputs(result, ct, source, outputs, case.name)
     relative = {kind: path.relative_to(work.folder).as_posix() for kind, path in written.items()}
@@ -199,13 +199,13 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
         status="segmented" if result.found else "nothing found",
         confidence=round(result.confidence, 3) if result.found else None,
         doubt=round(
-            scan_doubt((place.doubt for place in places), result.measures.volume_ml if result.measures else None), 3
+            scan_doubt((region.doubt for region in regions), result.measures.volume_ml if result.measures else None), 3
         ),
         warnings=result.warnings,
         backend=result.backend,
         mask=relative.get("mask", ""),
         outputs=relative,
-        report=report_of(case.source, ct, result, places, relative),
+        report=report_of(case.source, ct, result, regions, relative),
         thumbnail=thumbnail_png(ct, result.mask),
     )
     if result.measures is None:

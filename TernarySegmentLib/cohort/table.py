@@ -30,7 +30,7 @@ def write_csv(records: Sequence[Record], path: Path) -> None:
 
 
 def parquet_available() -> bool:
-    """Tell if Parquet can be written here."""
+    """Test if Parquet can be written here."""
     return importlib.util.find_spec("pyarrow") is not None
 
 

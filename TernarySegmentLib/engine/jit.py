@@ -96,7 +96,7 @@ def _make_room(folder: Path) -> None:
 
 
 def is_warm() -> bool:
-    """Whether the kernels have been compiled here before, so that importing them is quick."""
+    """Test if the kernels have been compiled here before, so that importing them is quick."""
     folder = cache_folder()
     return folder is not None and _is_sealed(folder)
 

@@ -46,7 +46,7 @@ def features() -> frozenset[str]:
 _FEATURES = features()
 AVX2 = "avx2" in _FEATURES
 LOOKUP = AVX2 and "avx512vpopcntdq" not in _FEATURES
-"""Whether looking products up is the faster way here."""
+"""True where looking products up is the faster way."""
 LANES, COUNT_VOXELS = (16, 4) if "avx512f" in _FEATURES else (8, 2)
 """32-bit lanes of a popcount vector, and voxels whose sums of 32 channels 32 registers hold beside the operands."""
 

@@ -113,8 +113,10 @@ def _export(options: argparse.Namespace) -> None:
 
     grids = {run: settings_of(run).spacing for run in options.fine}
     if len(set(grids.values())) > 1:
-        told = ", ".join(f"{run} {spacing:g} mm" for run, spacing in grids.items())
-        raise InputError(f"Networks that vote must be trained on one grid, not on several ({told}); export them apart.")
+        named = ", ".join(f"{run} {spacing:g} mm" for run, spacing in grids.items())
+        raise InputError(
+            f"Networks that vote must be trained on one grid, not on several ({named}); export them apart."
+        )
     stages, provenance = {}, {"name": "pancreas", "created": time.strftime("%Y-%m-%d")}
 
     def add(name: str, stage: modelfile.Stage, said: str) -> None:

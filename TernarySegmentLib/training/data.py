@@ -50,7 +50,7 @@ class Case:
 
     @property
     def is_phantom(self) -> bool:
-        """Whether the scan is synthetic."""
+        """True for a synthetic scan."""
         return self.name.startswith(PHANTOM)
 
 

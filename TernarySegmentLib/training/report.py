@@ -42,13 +42,13 @@ class Report:
 
     def write(self, model: Model) -> None:
         """Write both files, once all cases are in."""
-        told = {
+        content = {
             "model": {**model.provenance, "sha256": model.sha256},
             "cases": [asdict(score) for score in self.scores],
             "summary": {name: asdict(mean) for name, mean in summary(self.scores).items()},
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "report.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        (self.folder / "report.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         (self.folder / "report.md").write_text(markdown(self.scores, model.sha256), encoding="utf-8")
 
 
@@ -108,13 +108,13 @@ def _row(score: Score) -> str:
     if agreement is None:
         return f"| {name} | refused | | | | | | |"
 
-    def told(value: float | None, form: str) -> str:
+    def shown(value: float | None, form: str) -> str:
         return "" if value is None else format(value, form)
 
     cells = [
-        name, told(agreement.dice, ".3f"), told(agreement.surface_dice, ".3f"), told(agreement.hausdorff_mm, ".1f"),
-        told(agreement.volume_ml, ".1f"), told(agreement.reference_ml, ".1f"), told(agreement.volume_error, "+.0%"),
-        told(score.seconds, ".1f"),
+        name, shown(agreement.dice, ".3f"), shown(agreement.surface_dice, ".3f"), shown(agreement.hausdorff_mm, ".1f"),
+        shown(agreement.volume_ml, ".1f"), shown(agreement.reference_ml, ".1f"), shown(agreement.volume_error, "+.0%"),
+        shown(score.seconds, ".1f"),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
@@ -136,8 +136,10 @@ def draw(case: Compared) -> Figure:
     part = (slice(low[0], high[0]), slice(low[1], high[1]))
 
     figure = Figure(figsize=(15, 2.4), layout="constrained")
-    told = case.score.agreement
-    figure.suptitle(f"{case.score.name}: Dice {told.dice:.3f}; green the expert, orange the network" if told else "")
+    agreement = case.score.agreement
+    figure.suptitle(
+        f"{case.score.name}: Dice {agreement.dice:.3f}; green the expert, orange the network" if agreement else ""
+    )
     for axes, level in zip(figure.subplots(1, SLICES), chosen, strict=True):
         axes.imshow(hu[level][part], cmap="gray", vmin=GREY[0], vmax=GREY[1], aspect=spacing[1] / spacing[2])
         for outline, colour in zip(outlines, ("lime", "orange"), strict=True):

@@ -229,7 +229,7 @@ def _read_nih(folder: Path, path: Path) -> tuple[sitk.Image, sitk.Image]:
 
 
 def _numbers_rise_with_position(folder: Path, ct: sitk.Image) -> bool:
-    """Whether a series' instance numbers count along the slice axis of the CT that was read from it."""
+    """Test if a series' instance numbers count along the slice axis of the CT that was read from it."""
     normal = np.array(ct.GetDirection()).reshape(3, 3)[:, 2]
     places: dict[float, int] = {}
     reader = sitk.ImageFileReader()

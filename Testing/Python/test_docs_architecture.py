@@ -73,7 +73,9 @@ def test_no_page_repeats_another():
         assert not shared, f"{one} and {other}"
 
 
-@pytest.mark.parametrize("folder", ["bench", "imaging", "phantom", "pipeline", "review", "slicer_ui"])
+@pytest.mark.parametrize(
+    "folder", ["bench", "cohort", "engine", "imaging", "phantom", "pipeline", "review", "slicer_ui", "training"]
+)
 def test_names_and_docstrings_use_the_glossarys_words(folder):
     for path in (LIBRARY / folder).rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -84,7 +84,7 @@ def test_places_at_the_only_error_cover_it_and_random_ones_do_not():
     percents = sitk.GetImageFromArray(np.maximum(sure + unsure, 1).astype(np.uint8))
     found = coverage(mask, percents, expert)
     assert found.error_ml == pytest.approx(np.count_nonzero(sitk.GetArrayFromImage(ball(62, 8))) / 1000)
-    assert found.places == 1
+    assert found.regions == 1
     assert found.random < 1
 
 

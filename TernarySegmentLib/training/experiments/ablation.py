@@ -103,9 +103,11 @@ def run_folder(variant: Variant, seed: int, steps: int, runs: Path) -> Path:
 
 def collect(variant: Variant, seeds: range, steps: int, runs: Path) -> Outcome:
     """The finished runs of a variant."""
-    told = [json.loads((run_folder(variant, seed, steps, runs) / RESULT).read_text(encoding="utf-8")) for seed in seeds]
-    curves = tuple({int(step): dice for step, dice in one["curve"].items()} for one in told)
-    return Outcome(variant, curves, sum(one["minutes"] for one in told))
+    results = [
+        json.loads((run_folder(variant, seed, steps, runs) / RESULT).read_text(encoding="utf-8")) for seed in seeds
+    ]
+    curves = tuple({int(step): dice for step, dice in one["curve"].items()} for one in results)
+    return Outcome(variant, curves, sum(one["minutes"] for one in results))
 
 
 def ablation(

@@ -1,4 +1,4 @@
-"""What places and seeds are worth, measured on labelled scans."""
+"""What suspicious regions and seeds are worth, measured on labelled scans."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from TernarySegmentLib.training.settings import PANCREAS
 from TernarySegmentLib.training.sources import Scan
 
 FIRST, CLICKS, DRAWS = 10, 5, 20
-"""Places that are counted, simulated clicks, and draws of random places."""
+"""Suspicious regions that are counted, simulated clicks, and draws of random ones."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of the true error lies within the places.
+    """How much of the true error lies within the suspicious regions.
 
     Attributes:
         error_ml: volume on which mask and expert differ.
-        places: part of it within the first places.
-        random: the same for as many random voxels of the mask's border, with the places' radii; mean of the draws.
-        seconds: to find the places.
+        regions: part of it within the first regions.
+        random: the same for as many random voxels of the mask's border, with the regions' radii; mean of the draws.
+        seconds: to find the regions.
     """
 
     error_ml: float
-    places: float
+    regions: float
     random: float
     seconds: float
 
 
 def coverage(mask: sitk.Image, confidence_map: sitk.Image, expert: sitk.Image) -> Coverage:
-    """Compare the first places with the expert's mask, and with chance."""
+    """Compare the first suspicious regions with the expert's mask, and with chance."""
     started = time.perf_counter()
     found = find_suspicious_regions(mask, confidence_map)[:FIRST]
     seconds = time.perf_counter() - started
     ours, theirs = (sitk.GetArrayViewFromImage(image) != 0 for image in (mask, expert))
     wrong = positions(mask, np.argwhere(ours != theirs))
     border = positions(mask, np.argwhere(sitk.GetArrayFromImage(sitk.BinaryContour(mask != 0)) != 0))
-    radii = [place.radius_mm for place in found]
+    radii = [region.radius_mm for region in found]
     random = np.random.default_rng(0)
     chance = [_within(wrong, border[random.integers(len(border), size=len(radii))], radii) for _ in range(DRAWS)]
     volume = len(wrong) * float(np.prod(mask.GetSpacing())) / 1000
-    covered = _within(wrong, [place.position for place in found], radii)
+    covered = _within(wrong, [region.position for region in found], radii)
     return Coverage(volume, covered, float(np.mean(chance)), seconds)
 
 
@@ -92,7 +92,7 @@ def simulated_clicks(ct: sitk.Image, mask: sitk.Image, confidence_map: sitk.Imag
 
 
 def _largest_error(mask: sitk.Image, expert: sitk.Image) -> tuple[bool, Point]:
-    """Whether pancreas is missing there, and the innermost point of the largest connected error."""
+    """Find if pancreas is missing there, and the innermost point of the largest connected error."""
     errors = sitk.And(mask == 0, expert) + 2 * sitk.And(mask, expert == 0)
     box = mask_box(errors)
     assert box is not None, "no two masks drawn by hand and by network are equal"

@@ -115,12 +115,12 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 def _coverage_table(reviewed: list[Reviewed]) -> str:
     rows = [
-        [r.name, f"{c.error_ml:.1f}", f"{c.places:.0%}", f"{c.random:.0%}", f"{c.seconds:.2f}"]
+        [r.name, f"{c.error_ml:.1f}", f"{c.regions:.0%}", f"{c.random:.0%}", f"{c.seconds:.2f}"]
         for r, c in ((each, each.coverage) for each in reviewed)
     ]
     if len(reviewed) > 1:
         count = len(reviewed)
-        ours, chance = (sum(getattr(r.coverage, name) for r in reviewed) / count for name in ("places", "random"))
+        ours, chance = (sum(getattr(r.coverage, name) for r in reviewed) / count for name in ("regions", "random"))
         rows.append(["mean", "", f"{ours:.0%}", f"{chance:.0%}", ""])
     return _table(["scan", "error, mL", f"first {FIRST} places", f"random {FIRST}", "seconds"], rows)
 
