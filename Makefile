@@ -57,13 +57,13 @@ panel: $(VENV)/host-installed
 screenshots: $(VENV)/host-installed
 	$(BIN)/python Testing/SlicerHost/screenshots.py $(if $(CT),--ct "$(CT)")
 
-# the shipped weights, from the labelled scans in SCANS, the partial ones in SLICES and the networks that they started from;
-# a training that was stopped goes on when called again
+# weights with two trits a sum, trained on from the shipped ones with the labelled scans in SCANS and the partial ones in SLICES:
+# Testing/Data/two-trits.npz; a training that was stopped goes on when called again
 SCANS ?= data-local/btcv-native
 SLICES ?= data-local/nih-slices
 DATA := data-local/prepared-1.5mm
 COARSE_DATA := data-local/prepared-4mm
-PREDECESSOR := Testing/Data/predecessor.npz
+SHIPPED := Resources/Models/pancreas.npz
 TRAIN = $(BIN)/python -m TernarySegmentLib.training
 weights: $(VENV)/test-installed
 	for grid in 1.5 4; do \
@@ -71,9 +71,9 @@ weights: $(VENV)/test-installed
 	  $(TRAIN) prepare --source $(SLICES) --format nih-slices --target data-local/prepared-$${grid}mm --spacing $$grid --phantoms 0 \
 	  || exit 1; \
 	done
-	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --steps 400 --rate 7e-4 --seed 2 --start $(PREDECESSOR)
-	$(TRAIN) train --data $(DATA) --run runs/tune --preset tune --seed 31 --start $(PREDECESSOR)
-	$(TRAIN) train --data $(DATA) --run runs/tune2 --preset tune --seed 32 --steps 1000 --start $(PREDECESSOR) --stage fine2
+	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --steps 400 --rate 7e-4 --seed 2 --start $(SHIPPED)
+	$(TRAIN) train --data $(DATA) --run runs/tune --preset tune --seed 31 --steps 1450 --start $(SHIPPED)
+	$(TRAIN) train --data $(DATA) --run runs/tune2 --preset tune --seed 32 --steps 1000 --start $(SHIPPED) --stage fine2
 	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine runs/tune runs/tune2 --fine-data $(DATA) \
 	  --origin "BTCV without fold 0, partial volumes of NIH Pancreas-CT, phantoms 1 to 8" -o out/pancreas.npz
 	$(TRAIN) calibrate --source $(SCANS) --mirrored --model out/pancreas.npz

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from TernarySegmentLib.engine.network import Network, drain, fold_levels
-from TernarySegmentLib.pipeline import load_model
+from TernarySegmentLib.pipeline import DEFAULT_MODEL, load_model
 
 pytest.importorskip("onnx", reason="onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime, the judge of the export, is not installed")
 
-from TernarySegmentLib.bench.onnx_export import export_onnx, to_onnx  # noqa: E402
+from TernarySegmentLib.bench.onnx_export import export_onnx, single, to_onnx  # noqa: E402
 
 SHAPE = (16, 32, 48)
+TWO_TRITS = Path(__file__).parents[1] / "Data" / "two-trits.npz"
+
+
+def test_the_full_precision_sibling_of_several_trits_has_one_channel_for_each_sum():
+    stage = load_model(TWO_TRITS).stages["fine"]
+    alone = single(stage)
+    assert alone.graph == load_model().stages["fine"].graph
+    session = onnxruntime.InferenceSession(
+        to_onnx(stage, SHAPE, "float").SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    assert session.run(None, {"input": network_input() / 127})[0].shape[1] == alone.graph["scores"].channels
 
 
 def levels() -> np.ndarray:
@@ -24,9 +37,11 @@ def network_input() -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(fold_levels(levels())[1:-1, 1:-1, 1:-1], -1, 0)[None], np.float32)
 
 
-@pytest.mark.parametrize("name", ["coarse", "fine"])
-def test_the_ternary_form_gives_the_engines_scores_integer_for_integer(name, tmp_path):
-    stage = load_model().stages[name]
+@pytest.mark.parametrize(
+    ("model", "name"), [(DEFAULT_MODEL, "coarse"), (DEFAULT_MODEL, "fine"), (TWO_TRITS, "fine")], ids=str
+)
+def test_the_ternary_form_gives_the_engines_scores_integer_for_integer(model, name, tmp_path):
+    stage = load_model(model).stages[name]
     path = tmp_path / "network.onnx"
     export_onnx(stage, SHAPE, path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -24,6 +24,7 @@ from TernarySegmentLib.errors import ModelError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Models" / "pancreas.npz"
 PREDECESSOR = Path(__file__).resolve().parents[1] / "Data" / "predecessor.npz"
+TWO_TRITS = PREDECESSOR.with_name("two-trits.npz")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_a_manifest_changed_anywhere_is_refused_or_still_names_a_network_for_the
         assert model.labels[model.target] == "pancreas"
         assert model.labels == LABELS
         assert {name: stage.graph.to_list() for name, stage in model.stages.items()} == {
-            name: [{**layer, "inputs": tuple(layer["inputs"])} for layer in stage["layers"]]
+            name: [{"trits": 1, **layer, "inputs": tuple(layer["inputs"])} for layer in stage["layers"]]
             for name, stage in manifest["stages"].items()
         }
         # what still fits every stored weight has the same shapes as before
@@ -260,6 +261,13 @@ def test_a_pipe_or_folder_is_no_model_and_nobody_waits_for_it(tmp_path):
     for name in ("pipe.npz", "folder.npz"):
         with pytest.raises(ModelError):
             modelfile.load(tmp_path / name)
+
+
+def test_a_file_of_several_trits_runs_alike_on_every_back_end_and_counts_shared_weights_once():
+    model = modelfile.load(TWO_TRITS)
+    assert [stage.graph.trits for stage in model.fine] == [2, 2]
+    assert model.parameters("fine") == modelfile.load(SHIPPED).parameters("fine")
+    runs(model)
 
 
 def test_files_from_before_several_trits_are_read():
