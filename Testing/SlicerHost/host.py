@@ -299,6 +299,7 @@ class Host:
     def clear(self) -> None:
         """File > Close Scene; forgets messages and errors too."""
         self.scene.mrml.Clear(0)
+        self.scene.turn_views_back()
         self.process_events()
         for kept in (self.messages, self.answers, self.paths, self.errors, self.log, self.pip_calls, self.dialogs):
             kept.clear()

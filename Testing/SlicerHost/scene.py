@@ -131,6 +131,14 @@ class Scene:
         self.view_logics.AddItem(self.view_logic)
         self.app_logic.SetViewLogics(self.view_logics)
 
+    def turn_views_back(self) -> None:
+        """Give the slice views the orientation they began with: an oblique scan turns them, and closing it does not.
+
+        A scene saved with a turned view logs an error of its own when it is loaded again.
+        """
+        for name, orientation in SLICE_VIEWS.items():
+            self.slice_nodes[name].SetOrientation(orientation)
+
     def add_slice_view(self, name: str, orientation: str, shown: bool = False) -> Any:
         """A slice node with logic and layers; one that is not shown belongs to a layout that was used before."""
         logic = slicer.vtkMRMLSliceLogic()
