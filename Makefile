@@ -15,10 +15,10 @@ endif
 	  -o out/pancreas.seg.nrrd --preview out/preview.png --report out/report.json
 
 # all tests, and which lines of engine and pipeline they run; fails below 95 %
-# first, alone, those that a busy computer could fail, then the others in PROCESSES; a file's tests share what they set up,
+# first, alone, those that a busy computer could fail, then the others in PROCESSES, files in order; a file's tests share what they set up,
 # and torch computes on one thread in each, as more would wait for one another
 PROCESSES ?= 2
-SHARED := -n $(PROCESSES) --dist loadfile
+SHARED := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 test: $(VENV)/test-installed lint
 	$(BIN)/python -m pytest -m clock --cov --cov-report= --cov-fail-under=0
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not soak and not clock" $(SHARED) --cov --cov-append --cov-report=term
