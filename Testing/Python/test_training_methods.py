@@ -151,6 +151,19 @@ def test_training_can_start_where_a_model_file_stands(start, alike, tmp_path):
         Trainer(tmp_path / "fourth", SLICES.changed(start=str(tmp_path / "model.npz")), CASES, [])
 
 
+def test_a_network_of_two_trits_can_start_from_a_model_file_of_one(tmp_path):
+    settings = TINY.changed(widths=(32, 32, 32))
+    trainer = Trainer(tmp_path / "one", settings, CASES, [])
+    list(trainer.run(compiled=False))
+    network = trainer.averaged()
+    stage = export_stage(network, 2.0)
+    modelfile.save(modelfile.Model({"coarse": stage, "fine": stage}, LABELS, PANCREAS, {}), tmp_path / "model.npz")
+    finer = Trainer(tmp_path / "two", settings.changed(trits=2, start=str(tmp_path / "model.npz")), CASES, [])
+    levels = np.random.default_rng(5).integers(-127, 128, (16, 24, 32)).astype(np.int8)
+    expected, found = torch_margin(network, levels).ravel(), torch_margin(finer.network.eval(), levels).ravel()
+    assert np.corrcoef(expected, found)[0, 1] > 0.7, "finer steps of the same ramp"
+
+
 def test_a_ternary_network_can_start_from_a_run_in_full_precision(tmp_path, teacher):
     trainer = Trainer(tmp_path / "ternary", TINY.changed(widths=(6, 8), start=str(teacher)), CASES, [])
     weights = torch.load(teacher / CHECKPOINT, weights_only=True)["average"]
