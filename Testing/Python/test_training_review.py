@@ -1,4 +1,4 @@
-"""Measuring the review tools: calibration, coverage of errors by places, simulated clicks."""
+"""Measuring the review tools: calibration, coverage of errors by suspicious regions, simulated clicks."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def ball(centre: float, radius: float) -> sitk.Image:
     return sitk.GetImageFromArray(inside.astype(np.uint8).T.copy())
 
 
-def test_places_at_the_only_error_cover_it_and_random_ones_do_not():
+def test_regions_at_the_only_error_cover_it_and_random_ones_do_not():
     expert, mask = ball(25, 15), sitk.Or(ball(25, 15), ball(62, 8))
     sure, unsure = 98 * sitk.GetArrayFromImage(ball(25, 15)), 60 * sitk.GetArrayFromImage(ball(62, 8))
     percents = sitk.GetImageFromArray(np.maximum(sure + unsure, 1).astype(np.uint8))

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.imaging.grids import positions
-from TernarySegmentLib.imaging.measure import mask_box
+from TernarySegmentLib.imaging.measure import mask_box, voxel_ml
 from TernarySegmentLib.pipeline import Options, run, segment
 from TernarySegmentLib.review.clicks import ClickRefiner, Point
 from TernarySegmentLib.review.comparison import compare
@@ -50,7 +50,7 @@ def coverage(mask: sitk.Image, confidence_map: sitk.Image, expert: sitk.Image) -
     radii = [region.radius_mm for region in found]
     random = np.random.default_rng(0)
     chance = [_within(wrong, border[random.integers(len(border), size=len(radii))], radii) for _ in range(DRAWS)]
-    volume = len(wrong) * float(np.prod(mask.GetSpacing())) / 1000
+    volume = len(wrong) * voxel_ml(mask)
     covered = _within(wrong, [region.position for region in found], radii)
     return Coverage(volume, covered, float(np.mean(chance)), seconds)
 
@@ -119,7 +119,7 @@ class Reviewed:
 
     Attributes:
         name: of the scan.
-        coverage: of its errors by places.
+        coverage: of its errors by suspicious regions.
         clicks: at its largest errors.
         confidence: what the pipeline says: the part of the mask that is expected to be pancreas.
         precision: the part that is.

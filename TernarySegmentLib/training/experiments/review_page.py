@@ -1,4 +1,4 @@
-"""Places, seeds and calibration on one Markdown page with one figure."""
+"""Suspicious regions, seeds and calibration on one Markdown page with one figure."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ were chosen as well, so read the figures as an upper bound. This page is written
 
 ## Suspicious regions
 
-How much of the volume on which mask and expert differ lies within the first {FIRST} places; beside it the same for as
-many random places on the mask's border with the same radii, mean of {DRAWS} draws.
+How much of the volume on which mask and expert differ lies within the first {FIRST} suspicious
+regions; beside it the same for as many regions of the same radii at random on the mask's border, mean of {DRAWS} draws.
 
 {_coverage_table(reviewed)}
 
@@ -122,7 +122,7 @@ def _coverage_table(reviewed: list[Reviewed]) -> str:
         count = len(reviewed)
         ours, chance = (sum(getattr(r.coverage, name) for r in reviewed) / count for name in ("regions", "random"))
         rows.append(["mean", "", f"{ours:.0%}", f"{chance:.0%}", ""])
-    return _table(["scan", "error, mL", f"first {FIRST} places", f"random {FIRST}", "seconds"], rows)
+    return _table(["scan", "error, mL", f"first {FIRST} regions", f"random {FIRST}", "seconds"], rows)
 
 
 def _clicks_table(reviewed: list[Reviewed]) -> str:
