@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
 from TernarySegmentLib.pipeline import Progress
-from TernarySegmentLib.slicer_ui.priority import take_normal_priority
 
 Outcome = TypeVar("Outcome")
 
@@ -65,7 +67,7 @@ class Runner(Generic[Outcome]):
                 return news
 
     def _run(self) -> None:
-        take_normal_priority()
+        _take_normal_priority()
         try:
             steps = self._work()
             try:
@@ -77,3 +79,17 @@ class Runner(Generic[Outcome]):
                 steps.close()
         except BaseException as error:  # handed to the main thread, which shows it; a thread has nobody else to tell
             self.error = error
+
+
+def _take_normal_priority() -> None:
+    """Give the calling thread, and those it starts, an ordinary program's share of the processor.
+
+    Slicer on Linux lowers its main thread to the least priority (nice 19, see SLICER_BACKGROUND_THREAD_PRIORITY), which
+    every thread started from it inherits; beside a busy program a segmentation would then hardly go on. A system that
+    lets nobody raise a priority leaves things as they are.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        if os.getpriority(os.PRIO_PROCESS, thread) > 0:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, thread, 0)
