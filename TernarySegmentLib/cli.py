@@ -128,9 +128,9 @@ def _check_outputs(options: argparse.Namespace) -> None:
     from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, check_dicom_output
     from TernarySegmentLib.imaging.files.outputs import check_outputs
     from TernarySegmentLib.imaging.files.writing import IMAGE_SUFFIXES, SUFFIXES, check_suffix
-    from TernarySegmentLib.imaging.report.one_page_report import check_report
+    from TernarySegmentLib.imaging.report.page import check_page
     from TernarySegmentLib.imaging.report.preview import PREVIEW_SUFFIXES
-    from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES
+    from TernarySegmentLib.imaging.report.surface import check_surface
     from TernarySegmentLib.pipeline import DEFAULT_MODEL
 
     if check_suffix(options.output, (*SUFFIXES, DICOM_SUFFIX)).endswith(DICOM_SUFFIX):
@@ -142,11 +142,11 @@ def _check_outputs(options: argparse.Namespace) -> None:
     if options.confidence:
         check_suffix(options.confidence, IMAGE_SUFFIXES)
     if options.surface:
-        check_suffix(options.surface, SURFACE_SUFFIXES)
+        check_surface(options.surface)
     if options.preview:
         check_suffix(options.preview, PREVIEW_SUFFIXES)
     if options.page:
-        check_report(options.page, options.case)
+        check_page(options.page, options.case)
     outputs = {f"--{name}": getattr(options, name) for name in (
         "output", "report", "rtstruct", "confidence", "preview", "page", "surface",
     )}  # fmt: skip

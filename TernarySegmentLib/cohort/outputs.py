@@ -22,9 +22,10 @@ from TernarySegmentLib.imaging.files.writing import (
     write_image,
     write_mask,
 )
-from TernarySegmentLib.imaging.report.one_page_report import Facts, check_report, write_report
+from TernarySegmentLib.imaging.report.one_page_report import Facts, write_report
+from TernarySegmentLib.imaging.report.page import check_page
 from TernarySegmentLib.imaging.report.preview import PREVIEW_SUFFIXES, write_preview
-from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES, closed_surface, write_surface
+from TernarySegmentLib.imaging.report.surface import check_surface, closed_surface, write_surface
 from TernarySegmentLib.pipeline import Result
 from TernarySegmentLib.review.confidence import format_confidence
 from TernarySegmentLib.review.suspicious_regions import SuspiciousRegion
@@ -59,17 +60,17 @@ class Outputs:
             case: what the page calls the case.
 
         Raises:
-            OutputError: an ending that is not allowed.
+            OutputError: an ending that is not allowed, or a package is missing.
             InputError: the case's name cannot be printed.
         """
         check_suffix(self.mask, (*SUFFIXES, DICOM_SUFFIX))
-        for path, allowed in (
-            (self.confidence, IMAGE_SUFFIXES), (self.surface, SURFACE_SUFFIXES), (self.preview, PREVIEW_SUFFIXES),
-        ):  # fmt: skip
+        for path, allowed in ((self.confidence, IMAGE_SUFFIXES), (self.preview, PREVIEW_SUFFIXES)):
             if path is not None:
                 check_suffix(path, allowed)
+        if self.surface is not None:
+            check_surface(self.surface)
         if self.page is not None:
-            check_report(self.page, case)
+            check_page(self.page, case)
 
     def check_source(self, source: Path) -> None:
         """Refuse a DICOM segmentation or contours of a scan that is not DICOM.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
+import importlib.util
 from datetime import datetime
 
 import numpy as np
@@ -18,6 +18,10 @@ from TernarySegmentLib.imaging.report.one_page_report import WARNING, Facts, dra
 from TernarySegmentLib.imaging.report.preview import AXIAL, CORONAL, SAGITTAL
 from TernarySegmentLib.imaging.report.rendering import BACKGROUND, draw_body
 from TernarySegmentLib.phantom import Label, make_phantom
+
+pytest.importorskip("fpdf", reason="needs fpdf2 and pypdfium2: pip install -e .[report]")
+pdfium = pytest.importorskip("pypdfium2", reason="needs fpdf2 and pypdfium2: pip install -e .[report]")
+from PIL import Image  # noqa: E402
 
 FACTS = Facts("The network is sure.", "0123456789abcdef", datetime(2026, 3, 4, 5, 6), 2.34, notes=("A note.",))
 
@@ -37,6 +41,11 @@ def drawn(scan):
 
 def words(items: list[page.Item]) -> str:
     return "\n".join(item.text for item in items if isinstance(item, page.Text))
+
+
+def words_in(content: bytes) -> list[str]:
+    """The lines of a PDF document's page."""
+    return pdfium.PdfDocument(content)[0].get_textpage().get_text_bounded().splitlines()
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -70,12 +79,11 @@ def test_what_is_not_known_is_left_out(drawn):
 def test_nobody_is_named_unless_asked_for(scan, drawn):
     ct = sitk.Image(scan[0])
     ct.SetMetaData("0010|0010", "Meier^Hans")  # as images read from DICOM may carry it
-    assert b"Meier" not in page.pdf(draw_report(ct, scan[1], FACTS), "Pancreas segmentation")
+    assert "Meier" not in words(draw_report(ct, scan[1], FACTS))
     assert "Meier, Hans" in words(drawn(Facts(case="Meier, Hans")))
 
 
 def test_nothing_leaves_the_page_even_with_the_longest_words(drawn):
-    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which measures the text here, comes with .[test]")
     notes = tuple("A sentence about the scan that is long enough to need several lines of the table." for _ in range(2))
     confidence = "The network is unsure of a good part of this mask. " * 2
     items = drawn(Facts(confidence, "0" * 64, datetime(2026, 1, 1), 999.9, True, "Case 1", notes))
@@ -108,7 +116,6 @@ def test_tall_and_flat_scans_fit_the_page(high):
 
 
 def test_the_pdf_opens_with_one_page_of_a4_and_text_that_can_be_searched(scan, tmp_path):
-    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which reads the PDF here, comes with .[test]")
     write_report(*scan, Facts(case="Müller (Übung) \\ 1"), tmp_path / "neu" / "p.pdf")
     assert [path.name for path in (tmp_path / "neu").iterdir()] == ["p.pdf"]
     document = pdfium.PdfDocument(tmp_path / "neu" / "p.pdf")
@@ -119,45 +126,78 @@ def test_the_pdf_opens_with_one_page_of_a4_and_text_that_can_be_searched(scan, t
         assert part in text, part
 
 
-def test_pdf_and_png_show_the_same_page(drawn, tmp_path):
-    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which draws the PDF here, comes with .[test]")
-    pytest.importorskip("PIL", reason="a PNG needs Pillow")
+def test_the_png_shows_the_pictures_where_they_stand(drawn, tmp_path):
     items = drawn(FACTS)
     page.write_page(items, tmp_path / "p.png", "x")
     png = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "p.png"))).astype(float)
-    bitmap = pdfium.PdfDocument(page.pdf(items, "x"))[0].render(scale=page.DPI / 72)
-    pdf = bitmap.to_numpy()[..., 2::-1].astype(float)  # blue, green, red
-    assert png.shape[:2] == pytest.approx(pdf.shape[:2], abs=1)
+    assert png.shape[:2] == (round(page.HEIGHT_MM * page.DPI / 25.4), round(page.WIDTH_MM * page.DPI / 25.4))
     pictures = [item for item in items if isinstance(item, page.Picture)]
     assert len(pictures) == 3
     for picture in pictures:
-        top, left = (round(mm * page.DPI / 25.4) + 3 for mm in (picture.y, picture.x))
-        bottom, right = (
-            round(mm * page.DPI / 25.4) - 3 for mm in (picture.y + picture.height, picture.x + picture.width)
+        top, left, height, width = (
+            round(mm * page.DPI / 25.4) for mm in (picture.y, picture.x, picture.height, picture.width)
         )
-        one, other = (drawing[top:bottom, left:right] for drawing in (png, pdf))
+        shown = Image.fromarray(picture.pixels).resize((width, height), Image.Resampling.LANCZOS)
+        inner = np.s_[3 : height - 3, 3 : width - 3]
+        one, other = png[top : top + height, left : left + width][inner], np.asarray(shown, float)[inner]
         assert one.std() > 5
         assert np.abs(one - other).mean() < 5
 
 
 def test_pictures_survive_the_packing_bit_for_bit():
-    import zlib
-
     pixels = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
-    content = page.pdf([page.Picture(10, 10, 20, 20, pixels)], "x")
-    stream = re.search(rb"/Subtype /Image.*?stream\n(.*?)\nendstream", content, re.DOTALL)
-    rows = np.frombuffer(zlib.decompress(stream[1]), np.uint8).reshape(7, 34)
-    assert (rows[:, 0] == 2).all()
-    assert np.array_equal(np.cumsum(rows[:, 1:], axis=0, dtype=np.uint8), pixels.reshape(7, 33))
+    [found] = pdfium.PdfDocument(page.pdf([page.Picture(10, 10, 20, 20, pixels)], "x"))[0].get_objects()
+    assert np.array_equal(found.get_bitmap().to_numpy()[..., ::-1], pixels)  # blue, green, red
+
+
+@pytest.mark.parametrize("name", ["Иванов Пётр", "Παπαδόπουλος", "Dvořák Šárka", "Иванов – Müller"])
+def test_letters_that_helvetica_lacks_come_from_a_font_of_the_computer(tmp_path, name):
+    if not page._installed():
+        pytest.skip("needs a font with Greek and Cyrillic letters (apt-get install fonts-dejavu-core)")
+    page.check_page(tmp_path / "p.png", name)
+    [text] = words_in(page.pdf([page.Text(20, 20, name)], "x"))
+    assert text == name
+
+
+def test_fonts_of_the_computer_complete_each_other(monkeypatch, tmp_path):
+    monkeypatch.setattr(page, "_installed", lambda: [("greek", set("αβ ")), ("cyrillic", set("αбв "))])
+    assert page._fonts("αб β") == (["greek", "cyrillic"], "")
+    assert page._fonts("αβ") == (["greek"], "")
+    assert page._fonts("Müller − ×") == ([], "")
+    with pytest.raises(InputError, match=r"“李”.*Latin letters"):
+        page.check_page(tmp_path / "p.pdf", "αб李")
+
+
+def test_a_text_that_would_reach_into_the_margin_is_written_smaller():
+    boxes = []
+    for text in ("W" * 150, "W" * 9):
+        found = pdfium.PdfDocument(page.pdf([page.Text(20, 20, text)], "x"))[0].get_textpage()
+        assert found.count_rects() == 1
+        boxes.append(np.array(found.get_rect(0)) * page.POINT_MM)
+    wide, narrow = boxes
+    assert wide[2] == pytest.approx(page.WIDTH_MM - page.MARGIN_MM, abs=0.5)
+    assert narrow[3] - narrow[1] > 2 * (wide[3] - wide[1])
+
+
+def test_the_file_names_title_and_program_and_nobody(scan):
+    document = pdfium.PdfDocument(page.pdf(draw_report(*scan, Facts(case="Meier, Hans")), "Pancreas segmentation"))
+    said = {name: value for name, value in document.get_metadata_dict().items() if value and name != "CreationDate"}
+    assert said == {"Title": "Pancreas segmentation", "Producer": "TernarySegment"}
+
+
+@pytest.mark.parametrize(("package", "suffix"), [("fpdf", ".pdf"), ("pypdfium2", ".png")])
+def test_without_its_packages_a_report_is_refused_before_anything_is_computed(monkeypatch, package, suffix):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else found(name))
+    with pytest.raises(OutputError, match=rf"{package}; run: pip install 'ternarysegment\[report\]'"):
+        page.check_page(f"p{suffix}")
 
 
 def test_what_cannot_be_written_is_told_in_a_sentence(scan, tmp_path):
     with pytest.raises(OutputError, match=r"none of \.pdf, \.png"):
         write_report(*scan, FACTS, tmp_path / "p.html")
-    with pytest.raises(InputError, match="Latin letters"):
-        write_report(*scan, Facts(case="Иванов"), tmp_path / "p.pdf")
-    with pytest.raises(InputError, match=r"save it as \.pdf"):
-        write_report(*scan, Facts(case="Müller"), tmp_path / "p.png")
+    with pytest.raises(InputError, match=r"holds “𐎠”.* Latin letters"):
+        write_report(*scan, Facts(case="Old Persian 𐎠"), tmp_path / "p.pdf")
     with pytest.raises(InputError, match="is empty"):
         write_report(scan[0], scan[1] * 0, FACTS, tmp_path / "p.pdf")
     assert list(tmp_path.iterdir()) == []

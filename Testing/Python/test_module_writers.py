@@ -15,11 +15,16 @@ if importlib.util.find_spec("slicer_core") is None or importlib.util.find_spec("
     pytest.skip("needs the test host's packages: pip install -e .[host]", allow_module_level=True)
 sys.path.insert(0, str(ROOT / "Testing" / "SlicerHost"))
 
+pdfium = pytest.importorskip("pypdfium2", reason="needs pypdfium2: pip install -e .[report]")
 import slicer  # noqa: E402
 import vtk  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from TernarySegmentLib.errors import InputError, OutputError  # noqa: E402
 from TernarySegmentLib.imaging.files.reading import read_ct  # noqa: E402
+from TernarySegmentLib.imaging.report.page import DPI, MARGIN_MM, WIDTH_MM, Block, Picture, Text  # noqa: E402
+
+from test_imaging_surface import enclosed  # isort: skip  # noqa: E402
 
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -38,6 +43,13 @@ def writers(host):
 
     host.clear()
     return functions
+
+
+def print_page(*arguments) -> None:
+    """The function under test, which the host's Qt is needed for."""
+    from TernarySegmentLib.slicer_ui import printing
+
+    printing.print_page(*arguments)
 
 
 def to_vtk(matrix: np.ndarray):
@@ -185,20 +197,16 @@ def test_a_saved_surface_equals_slicers_own_export_in_lps(writers, tmp_path, suf
     saved, own = read_surface(tmp_path / f"p{suffix}"), read_surface(next((tmp_path / "slicer").iterdir()))
     assert saved.GetNumberOfPolys() == own.GetNumberOfPolys()
     np.testing.assert_allclose(saved.GetBounds(), own.GetBounds(), atol=1e-3)
-    masses = []
-    for surface in (saved, own):
-        mass = vtk.vtkMassProperties()
-        mass.SetInputData(surface)
-        masses.append(mass.GetVolume())
-    assert masses[0] == pytest.approx(masses[1], rel=1e-3)
-    assert writers.surface_of(node).volume_ml == pytest.approx(masses[0] / 1000, rel=1e-3), "outside is out"
+    assert enclosed(saved) == pytest.approx(enclosed(own), rel=1e-3)
+    assert enclosed(writers.surface_of(node)) == pytest.approx(enclosed(saved), rel=1e-3)
+    assert enclosed(saved) > 0, "outside is out"
 
 
 def test_a_surface_follows_what_was_painted(writers):
     volume, node = segmented(ct_image())
-    before = writers.surface_of(node).volume_ml
+    before = enclosed(writers.surface_of(node))
     voxels = paint(node, volume)
-    after = writers.surface_of(node).volume_ml
+    after = enclosed(writers.surface_of(node))
     assert after != before
     assert after == pytest.approx(np.count_nonzero(voxels) * 0.8 * 0.9 * 2.5 / 1000, rel=0.05)
 
@@ -310,7 +318,6 @@ def test_highdicom_is_offered_with_what_slicer_brings_pinned(host, writers, monk
 
 
 def test_a_report_measures_the_mask_as_it_is_now_and_names_nobody(writers, tmp_path):
-    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which reads the PDF here, comes with .[test]")
     from TernarySegmentLib.review.confidence import format_confidence
     from TernarySegmentLib.slicer_ui.mrml import statistics
 
@@ -333,7 +340,7 @@ def test_a_report_measures_the_mask_as_it_is_now_and_names_nobody(writers, tmp_p
     statistics.keep(kept, node)
     voxels = paint(node, volume)
     node.SetAttribute("TernarySegment.Edited", "1")
-    writers.report_writer(node, volume, tmp_path / "p.pdf", case="Case 7")()
+    print_page(writers.report_drawer(node, volume, case="Case 7")(), tmp_path / "p.pdf", "x")
     text = pdfium.PdfDocument(tmp_path / "p.pdf")[0].get_textpage().get_text_bounded()
     inside = slicer.util.arrayFromVolume(volume)[voxels != 0]
     for part in (
@@ -346,8 +353,12 @@ def test_a_report_measures_the_mask_as_it_is_now_and_names_nobody(writers, tmp_p
 
 def test_a_report_of_a_segmentation_from_elsewhere_leaves_out_what_is_not_known(writers, tmp_path):
     volume, node = segmented(ct_image())
-    writers.report_writer(node, volume, tmp_path / "p.pdf")()
-    assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF-")
+    print_page(writers.report_drawer(node, volume)(), tmp_path / "neu" / "p.pdf", "x")
+    assert [path.name for path in (tmp_path / "neu").iterdir()] == ["p.pdf"]
+    document = pdfium.PdfDocument(tmp_path / "neu" / "p.pdf")
+    assert document[0].get_size() == pytest.approx((595.28, 841.89), abs=0.5)
+    assert len(document) == 1
+    assert "Confidence" not in document[0].get_textpage().get_text_bounded()
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -397,29 +408,48 @@ def test_the_pancreas_of_a_loaded_segmentation_is_found_by_its_name(writers, tmp
 
 @pytest.mark.parametrize("name", ["Иванов Пётр", "Παπαδόπουλος", "Dvořák Šárka"])
 def test_a_report_prints_the_letters_of_any_script_as_the_computer_writes_them(writers, tmp_path, name):
-    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which reads the PDF here, comes with .[test]")
-    from TernarySegmentLib.slicer_ui.lettering import pictures_of
-
     volume, node = segmented(ct_image())
-    with pytest.raises(InputError):
-        writers.report_writer(node, volume, tmp_path / "refused.pdf", case=name)
+    items = writers.report_drawer(node, volume, name, name)()
     for suffix in (".pdf", ".png"):
-        drawn = pictures_of((name, "Case 7"), f"p{suffix}")
-        assert list(drawn) == [name], "what the fonts have stays text"
-        assert (drawn[name] < 128).mean() > 0.03
-        path = tmp_path / f"p{suffix}"
-        writers.report_writer(node, volume, path, name, name, drawn)()
-        assert path.stat().st_size > 10_000
+        print_page(items, tmp_path / f"p{suffix}", "x")
     page = pdfium.PdfDocument(tmp_path / "p.pdf")[0]
-    pixels = np.asarray(page.render(scale=4).to_numpy())[..., :3].min(axis=-1)
-    millimetre = 4 * 72 / 25.4
-    line = pixels[round(39 * millimetre) : round(44 * millimetre), round(43 * millimetre) : round(80 * millimetre)]
-    assert (line < 128).mean() > 0.03, "the name stands where a name in Latin letters would"
+    assert page.get_textpage().get_text_bounded().count(name) == 2
+    png = np.asarray(Image.open(tmp_path / "p.png").convert("RGB")).min(axis=-1)
+    for pixels, millimetre in (
+        (page.render(scale=4).to_numpy()[..., :3].min(axis=-1), 4 * 72 / 25.4), (png, DPI / 25.4),
+    ):  # fmt: skip
+        line = pixels[round(39 * millimetre) : round(44 * millimetre), round(43 * millimetre) : round(65 * millimetre)]
+        assert (line < 128).mean() > 0.03, "the name stands in its line"
 
 
-def test_a_report_shows_the_scans_name_where_it_is_asked_for(writers, tmp_path):
-    pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2, which reads the PDF here, comes with .[test]")
+def test_qt_draws_the_pictures_as_they_are_and_keeps_out_of_the_margin(host, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
+    items = [Picture(20, 20, 110, 70, pixels), Text(20, 150, "W" * 150), Block(20, 170, 30, 20, (1.0, 0.5, 0.0))]
+    for suffix in (".pdf", ".png"):
+        print_page(items, tmp_path / f"p{suffix}", "x")
+    png = np.asarray(Image.open(tmp_path / "p.png").convert("RGB"))
+    pdf = pdfium.PdfDocument(tmp_path / "p.pdf")[0].render(scale=DPI / 72).to_numpy()[..., 2::-1]
+    for shown in (png, pdf):
+        at = lambda x, y: shown[round(y * DPI / 25.4), round(x * DPI / 25.4)].astype(int)  # noqa: E731, B023
+        for row, column in np.ndindex(7, 11):
+            assert np.abs(at(25 + 10 * column, 25 + 10 * row) - pixels[row, column]).max() < 40
+        assert np.abs(at(35, 180) - [255, 128, 0]).max() < 3
+        assert (shown[:, round((WIDTH_MM - MARGIN_MM + 1) * DPI / 25.4) :] == 255).all()
+        assert (shown[round(146 * DPI / 25.4) : round(150 * DPI / 25.4)] < 128).any()
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(host, tmp_path):
+    items = [Text(20, 20, "x")]
+    with pytest.raises(OutputError, match=r"none of \.pdf, \.png"):
+        print_page(items, tmp_path / "p.html", "x")
+    (tmp_path / "file").write_text("x")
+    for suffix in (".pdf", ".png"):
+        with pytest.raises(OutputError, match="cannot be written"):
+            print_page(items, tmp_path / "file" / f"p{suffix}", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_report_shows_the_scans_name_where_it_is_asked_for(writers):
     volume, node = segmented(ct_image())
-    writers.report_writer(node, volume, tmp_path / "p.pdf", scan_name="2: Abdomen venous")()
-    text = pdfium.PdfDocument(tmp_path / "p.pdf")[0].get_textpage().get_text_bounded()
-    assert "2: Abdomen venous" in text
+    items = writers.report_drawer(node, volume, scan_name="2: Abdomen venous")()
+    assert "2: Abdomen venous" in [item.text for item in items if isinstance(item, Text)]

@@ -7,14 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
 from PySide6.QtCore import Property, QObject, QSettings, Signal
-from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication, QWidget
 from views import FourUp, SliceView, ThreeDView
-from vtk.util.numpy_support import numpy_to_vtk
 
 VERSION = (5, 12)  # the Slicer release that the host plays
 _REVISION = "34000"
@@ -88,18 +85,6 @@ class qMRMLThreeDWidget(QWidget):
     def resizeEvent(self, event: Any) -> None:
         self._view.setGeometry(self.rect())
         super().resizeEvent(event)
-
-
-class qMRMLUtils(QObject):
-    """The part that turns pictures of Qt into VTK's."""
-
-    def qImageToVtkImageData(self, picture: QImage, image: Any) -> bool:
-        rgb = picture.convertToFormat(QImage.Format.Format_RGB888)
-        rows = np.frombuffer(rgb.constBits(), np.uint8).reshape(rgb.height(), rgb.bytesPerLine())
-        pixels = rows[::-1, : 3 * rgb.width()].reshape(-1, 3)  # VTK's first row is the lowest
-        image.SetDimensions(rgb.width(), rgb.height(), 1)
-        image.GetPointData().SetScalars(numpy_to_vtk(pixels, deep=True, array_type=vtk.VTK_UNSIGNED_CHAR))
-        return True
 
 
 class qSlicerLayoutManager(QObject):

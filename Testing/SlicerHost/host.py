@@ -163,7 +163,6 @@ class Host:
                 "qSlicerApplication": application.qSlicerApplication,
                 "qMRMLSliceWidget": application.qMRMLSliceWidget,
                 "qMRMLThreeDWidget": application.qMRMLThreeDWidget,
-                "qMRMLUtils": application.qMRMLUtils,
             }
         ).items():
             setattr(slicer, name, pythonqt.wrapper_class(qt_class))

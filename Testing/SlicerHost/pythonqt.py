@@ -20,7 +20,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 errors: list[BaseException] = []  # what slots raised; PythonQt prints these and goes on
 _classes: dict[type, type] = {}
-_extra: dict[str, Any] = {}  # names added to the qt module: the .ui loader
+_extra: dict[str, Any] = {}  # names added to the qt module: the .ui loader, and the painter below
 # PySide6's own helpers, which PythonQt does not have
 _PYSIDE_ONLY = {
     "staticMetaObject",
@@ -300,6 +300,16 @@ def wrapper_class(qt_class: type) -> type:
         members = {"_generated": True, "_qt_class": qt_class}
         _classes[qt_class] = WrapperMeta(qt_class.__name__, bases, members)
     return _classes[qt_class]
+
+
+class Painter(QtGui.QPainter):
+    """Draws on a QObject, as QPdfWriter is, too."""
+
+    def begin(self, device: Any) -> bool:
+        return bool(super().begin(unwrap(device)))
+
+
+_extra["QPainter"] = Painter
 
 
 class QtModule(types.ModuleType):

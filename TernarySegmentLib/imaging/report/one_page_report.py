@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -12,23 +11,24 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib import __version__
-from TernarySegmentLib.imaging.files.writing import check_suffix
 from TernarySegmentLib.imaging.measure import Measures, measure
 from TernarySegmentLib.imaging.report.page import (
-    PAGE_SUFFIXES,
-    POINT_MM,
+    MARGIN_MM,
+    WIDTH_MM,
     Block,
     Item,
     Picture,
     Text,
-    check_text,
+    check_page,
     write_page,
 )
 from TernarySegmentLib.imaging.report.preview import CORONAL, SAGITTAL, View, draw_preview
 from TernarySegmentLib.imaging.report.rendering import draw_body
 
-LEFT, WIDTH = 15.0, 180.0
+LEFT, WIDTH = MARGIN_MM, WIDTH_MM - 2 * MARGIN_MM
 """mm; the margin and what lies between the margins."""
+
+TITLE = "Pancreas segmentation"
 
 GREY, PALE, AMBER = (0.40, 0.40, 0.40), (0.90, 0.90, 0.90), (1.0, 0.95, 0.80)
 
@@ -57,7 +57,6 @@ class Facts:
         case: patient or case, as the page shall name it; empty leaves a line to write on.
         notes: sentences about the scan that the reader should know.
         scan: name of the scan, as the page shall show it; empty leaves it out.
-        pictures: texts that the page's fonts lack letters for, as pixels, uint8 (rows, columns, red-green-blue).
     """
 
     confidence: str = ""
@@ -68,18 +67,6 @@ class Facts:
     case: str = ""
     notes: tuple[str, ...] = ()
     scan: str = ""
-    pictures: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
-
-
-def check_report(path: str | Path, case: str = "") -> None:
-    """Check that a report can be written there, before minutes are spent.
-
-    Raises:
-        OutputError: another ending than ``.pdf`` or ``.png``.
-        InputError: the case's name has characters that the page's fonts lack.
-    """
-    check_suffix(path, PAGE_SUFFIXES)
-    check_text(case, path)
 
 
 def write_report(ct: sitk.Image, mask: sitk.Image, facts: Facts, path: str | Path) -> None:
@@ -93,10 +80,10 @@ def write_report(ct: sitk.Image, mask: sitk.Image, facts: Facts, path: str | Pat
 
     Raises:
         InputError: the grids differ, the mask is empty, or the case's name cannot be printed.
-        OutputError: another ending, Pillow is missing for a PNG, or the place cannot be written.
+        OutputError: another ending, a package is missing, or the place cannot be written.
     """
-    check_report(path, "" if facts.case in facts.pictures else facts.case)
-    write_page(draw_report(ct, mask, facts), path, "Pancreas segmentation")
+    check_page(path, facts.case)
+    write_page(draw_report(ct, mask, facts), path, TITLE)
 
 
 def draw_report(ct: sitk.Image, mask: sitk.Image, facts: Facts) -> list[Item]:
@@ -109,7 +96,7 @@ def draw_report(ct: sitk.Image, mask: sitk.Image, facts: Facts) -> list[Item]:
         y += 3.2
     y += 3
     _bodies(items, mask, y)
-    _table(items, _rows(ct, measures, facts), facts, y)
+    _table(items, _rows(ct, measures, facts), y)
     items.append(Block(LEFT, 283, WIDTH, 0.2, GREY))
     foot = f"TernarySegment {__version__}. {WARNING}"
     items.append(Text(LEFT, 287.5, foot, 7, colour=GREY))
@@ -119,25 +106,15 @@ def draw_report(ct: sitk.Image, mask: sitk.Image, facts: Facts) -> list[Item]:
 def _head(facts: Facts) -> list[Item]:
     method = "automatic, then corrected by hand" if facts.corrected else "automatic"
     items: list[Item] = [
-        Text(LEFT, 21, "Pancreas segmentation", 18, bold=True),
+        Text(LEFT, 21, TITLE, 18, bold=True),
         Text(LEFT, 26.5, f"Computed tomography, {method}", 10, colour=GREY),
         Block(LEFT, 30, WIDTH, 6.5, AMBER),
         Text(LEFT + 2, 34.3, WARNING, 9, bold=True),
         Text(LEFT, 43, "Patient or case", 9, colour=GREY),
     ]
     if facts.case:
-        return [*items, _written(LEFT + 28, 43, WIDTH - 28, facts.case, facts, 10, bold=True)]
+        return [*items, Text(LEFT + 28, 43, facts.case, 10, bold=True)]
     return [*items, Block(LEFT + 28, 43.4, WIDTH - 28, 0.15, GREY)]
-
-
-def _written(x: float, y: float, width: float, text: str, facts: Facts, size: float, bold: bool = False) -> Item:
-    """A line of text, or its picture where the fonts lack a letter; ``y`` is the baseline, ``width`` the most, mm."""
-    pixels = facts.pictures.get(text)
-    if pixels is None:
-        return Text(x, y, text, size, bold=bold)
-    rows, columns = pixels.shape[:2]
-    height = min(1.2 * size * POINT_MM, width * rows / columns)
-    return Picture(x, y - 0.8 * height, height * columns / rows, height, pixels)
 
 
 def _picture(items: list[Item], pixels: np.ndarray, y: float) -> float:
@@ -193,17 +170,16 @@ def _rows(ct: sitk.Image, measures: Measures, facts: Facts) -> list[tuple[str, s
     return [(name, value.replace("-", "−") if name == "Density" else value) for name, value in rows if value]
 
 
-def _table(items: list[Item], rows: list[tuple[str, str]], facts: Facts, y: float) -> None:
+def _table(items: list[Item], rows: list[tuple[str, str]], y: float) -> None:
     """In the right half: the volume large, the rest in lines."""
     x, values = LEFT + 88, LEFT + 109
     y += 3
     for number, (name, value) in enumerate(rows):
         first = number == 0
-        lines = [value] if value in facts.pictures else textwrap.wrap(value, 44)
         y += 3 if first else 0
         items.append(Text(x, y, name, 8.5, colour=GREY))
-        for line in lines:
-            items.append(_written(values, y, LEFT + WIDTH - values, line, facts, 15 if first else 8.5, bold=first))
+        for line in textwrap.wrap(value, 44):
+            items.append(Text(values, y, line, 15 if first else 8.5, bold=first))
             y += 4
         items.append(Block(x, y - 2.2, LEFT + WIDTH - x, 0.1, PALE))
         y += 2.2

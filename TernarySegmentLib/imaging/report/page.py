@@ -1,17 +1,23 @@
-"""One page of A4 with text, lines and pictures, as PDF without any library, or as PNG with Pillow."""
+"""One page of A4 with text, lines and pictures, as PDF, which fpdf2 writes, or as a picture of it."""
 
 from __future__ import annotations
 
-import zlib
+import importlib.util
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from TernarySegmentLib.errors import InputError, OutputError
 from TernarySegmentLib.imaging.files.atomic import write_bytes
 from TernarySegmentLib.imaging.files.writing import check_suffix
+
+if TYPE_CHECKING:
+    from fpdf import FPDF
 
 PAGE_SUFFIXES = (".pdf", ".png")
 """What a page's file name may end in."""
@@ -24,8 +30,19 @@ DPI = 200
 
 POINT_MM = 25.4 / 72
 
-PNG_LETTERS = "".join(map(chr, range(32, 127))) + "…‹‘’“”™›©«°±´·»"
-"""What the font that comes with Pillow can write."""
+LATIN = "cp1252"
+"""What Helvetica, which every reader of PDF has, can write: Western Europe's alphabets."""
+
+MARGIN_MM = 15.0
+"""White at both sides; a text that would reach into it is written in smaller letters."""
+
+FONTS = (
+    "DejaVuSans", "NotoSans-Regular", "LiberationSans-Regular", "segoeui", "arial", "Arial", "Arial Unicode",
+    "NotoSansCJK-Regular", "NotoSansHebrew-Regular", "NotoSansArabic-Regular", "NotoSansDevanagari-Regular",
+    "NotoSansThai-Regular", "DroidSansFallbackFull", "wqy-zenhei", "wqy-microhei", "msyh", "msgothic", "YuGothM",
+    "simsun", "malgun", "Nirmala", "PingFang", "Hiragino Sans GB", "AppleSDGothicNeo",
+)  # fmt: skip
+"""File names, without ending, of fonts that Linux, Windows and macOS have; the first with a letter writes it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,7 @@ class Text:
 
     Attributes:
         x, y: where it begins.
-        text: what Western Europe's alphabets can write; see :func:`check_text`.
+        text: one line.
         size: points.
         bold: whether in bold type.
         colour: red, green, blue, 0 to 1.
@@ -73,17 +90,21 @@ class Picture:
 Item = Text | Block | Picture
 
 
-def check_text(text: str, path: str | Path) -> None:
-    """Check that the fonts of a page at that path can write a text.
+def check_page(path: str | Path, text: str = "") -> None:
+    """Check that a page with a text can be written there; call it before minutes are spent.
 
     Raises:
-        InputError: a character is missing, naming it.
+        OutputError: another ending, or a package is missing.
+        InputError: no font has one of the text's letters, naming it.
     """
-    png = Path(path).suffix.lower() == ".png"
-    for letter in text:
-        if not (letter in PNG_LETTERS if png else letter == "?" or _encoded(letter) != b"?"):
-            other = "save it as .pdf, which has more, or write it otherwise" if png else "write it in Latin letters"
-            raise InputError(f"“{text}” holds “{letter}”, which the report's fonts lack; {other}.")
+    check_suffix(path, PAGE_SUFFIXES)
+    missing = [name for name in ("fpdf", "pypdfium2") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise OutputError(f"A report needs the package {missing[0]}; run: pip install 'ternarysegment[report]'.")
+    if absent := _fonts(text)[1]:
+        raise InputError(
+            f"“{text}” holds “{absent[0]}”, which no font here has; install one, as Noto Sans, or use Latin letters."
+        )
 
 
 def write_page(items: list[Item], path: str | Path, title: str) -> None:
@@ -95,137 +116,101 @@ def write_page(items: list[Item], path: str | Path, title: str) -> None:
         title: of the PDF document.
 
     Raises:
-        OutputError: another ending, Pillow is missing for a PNG, or the place cannot be written.
+        OutputError: another ending, a package is missing, or the place cannot be written.
     """
-    if check_suffix(path, PAGE_SUFFIXES).endswith(".pdf"):
-        write_bytes(path, pdf(items, title))
-        return
-    try:
-        import PIL  # noqa: F401
-    except ImportError as error:
-        raise OutputError("A report as PNG needs the package Pillow; save it as .pdf instead.") from error
-    content = BytesIO()
-    _drawn(items).save(content, "PNG", dpi=(DPI, DPI))
-    write_bytes(path, content.getvalue())
-
-
-# --- PDF (ISO 32000-1) ------------------------------------------------------------------------------------------------
+    check_page(path)
+    content = pdf(items, title)
+    write_bytes(path, content if Path(path).suffix.lower() == ".pdf" else _png(content))
 
 
 def pdf(items: list[Item], title: str) -> bytes:
     """The page as a PDF document; its text can be searched and copied."""
-    pictures = [item for item in items if isinstance(item, Picture)]
-    names = " ".join(f"/P{number} {6 + number} 0 R" for number in range(len(pictures)))
-    encoding = "/Subtype /Type1 /Encoding /WinAnsiEncoding"
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        (
-            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 {_pt(WIDTH_MM)} {_pt(HEIGHT_MM)}] /Contents 4 0 R "
-            f"/Resources << /Font << /F0 << /Type /Font /BaseFont /Helvetica {encoding} >> "
-            f"/F1 << /Type /Font /BaseFont /Helvetica-Bold {encoding} >> >> /XObject << {names} >> >> >>"
-        ).encode(),
-        _stream(b"", _instructions(items)),
-        b"<< /Title " + _string(title) + b" /Producer (TernarySegment) >>",
-        *(_image(picture.pixels) for picture in pictures),
-    ]
-    out, offsets = bytearray(b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n"), []
-    for number, content in enumerate(objects, start=1):
-        offsets.append(len(out))
-        out += b"%d 0 obj\n" % number + content + b"\nendobj\n"
-    table = len(out)
-    out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    out += b"trailer\n<< /Size %d /Root 1 0 R /Info 5 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, table)
-    return bytes(out)
+    from fpdf import FPDF
+    from PIL import Image
 
-
-def _instructions(items: list[Item]) -> bytes:
-    lines: list[bytes] = []
-    pictures = 0
-    for item in items:
-        if isinstance(item, Text):
-            place = f"{_pt(item.x)} {_pt(HEIGHT_MM - item.y)} Td".encode()
-            font = f"BT /F{int(item.bold)} {item.size:g} Tf {_rgb(item.colour)}".encode()
-            lines.append(b" ".join([font, place, _string(item.text), b"Tj ET"]))
-            continue
-        box = f"{_pt(item.x)} {_pt(HEIGHT_MM - item.y - item.height)}", _pt(item.width), _pt(item.height)
-        if isinstance(item, Block):
-            lines.append(f"{_rgb(item.colour)} {box[0]} {box[1]} {box[2]} re f".encode())
-        else:
-            lines.append(f"q {box[1]} 0 0 {box[2]} {box[0]} cm /P{pictures} Do Q".encode())
-            pictures += 1
-    return b"\n".join(lines)
-
-
-def _image(pixels: np.ndarray) -> bytes:
-    """An image, each row as the difference to the one above (PNG predictor 2), which packs CT slices tighter."""
-    rows, columns = pixels.shape[:2]
-    flat = pixels.reshape(rows, 3 * columns)
-    packed = np.full((rows, 3 * columns + 1), 2, np.uint8)
-    packed[:, 1:] = np.diff(flat, axis=0, prepend=np.zeros((1, 3 * columns), np.uint8))
-    header = (
-        f"/Type /XObject /Subtype /Image /Width {columns} /Height {rows} /ColorSpace /DeviceRGB /BitsPerComponent 8 "
-        f"/DecodeParms << /Predictor 12 /Colors 3 /Columns {columns} >>"
-    )
-    return _stream(header.encode(), packed.tobytes())
-
-
-def _stream(header: bytes, content: bytes) -> bytes:
-    packed = zlib.compress(content, 6)
-    return b"<< %s /Filter /FlateDecode /Length %d >>\nstream\n%s\nendstream" % (header, len(packed), packed)
-
-
-def _string(text: str) -> bytes:
-    content = _encoded(text)
-    for special in (b"\\", b"(", b")"):
-        content = content.replace(special, b"\\" + special)
-    return b"(" + content + b")"
-
-
-def _encoded(text: str) -> bytes:
-    return text.replace("−", "–").encode("cp1252", "replace")  # the fonts have a dash, no minus
-
-
-def _pt(mm: float) -> str:
-    return f"{mm / POINT_MM:.2f}"
-
-
-def _rgb(colour: tuple[float, float, float]) -> str:
-    return " ".join(f"{part:.3f}" for part in colour) + " rg"
-
-
-# --- PNG --------------------------------------------------------------------------------------------------------------
-
-
-def _drawn(items: list[Item]) -> PIL.Image.Image:  # type: ignore[name-defined]  # noqa: F821
-    from PIL import Image, ImageDraw, ImageFont
-
-    page = Image.new("RGB", (_px(WIDTH_MM), _px(HEIGHT_MM)), "white")
-    draw = ImageDraw.Draw(page)
+    page = FPDF(format="A4")
+    page.core_fonts_encoding = LATIN
+    page.set_image_filter("FlateDecode")  # JPEG would blur the outline
+    page.set_auto_page_break(False)
+    page.c_margin = 0
+    page.set_title(title)
+    page.set_producer("TernarySegment")
+    page.add_page()
     for item in items:
         if isinstance(item, Picture):
             pixels = Image.fromarray(np.ascontiguousarray(item.pixels))
-            page.paste(
-                pixels.resize((_px(item.width), _px(item.height)), Image.Resampling.LANCZOS), (_px(item.x), _px(item.y))
-            )
-            continue
-        colour = tuple(round(255 * part) for part in item.colour)
-        if isinstance(item, Block):
-            x, y = _px(item.x), _px(item.y)
-            draw.rectangle((x, y, x + max(_px(item.width), 1) - 1, y + max(_px(item.height), 1) - 1), fill=colour)
+            page.image(pixels, item.x, item.y, item.width, item.height)
+        elif isinstance(item, Block):
+            page.set_fill_color(*rgb(item.colour))
+            page.rect(item.x, item.y, item.width, item.height, style="F")
         else:
-            font = ImageFont.load_default(item.size * DPI / 72)
-            draw.text((_px(item.x), _px(item.y)), _plain(item.text), colour, font, "ls", stroke_width=0.6 * item.bold)
-    return page
+            _write(page, item)
+    return bytes(page.output())
 
 
-def _plain(text: str) -> str:
-    """Without what Pillow's font lacks."""
-    for letter, instead in (("×", "x"), ("–", "-"), ("−", "-")):
-        text = text.replace(letter, instead)
-    return text
+def rgb(colour: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Red, green and blue of 0 to 1 as 0 to 255."""
+    red, green, blue = (round(255 * part) for part in colour)
+    return red, green, blue
 
 
-def _px(mm: float) -> int:
-    return round(mm * DPI / 25.4)
+def _write(page: FPDF, item: Text) -> None:
+    """A line in Helvetica, which every reader has; in fonts of this computer where that lacks a letter."""
+    text, (fonts, _absent) = item.text, _fonts(item.text)
+    for font in fonts:
+        if font.lower() not in page.fonts:
+            page.add_font(font, fname=font)
+    if fonts:
+        page.set_font(fonts[0], size=item.size)
+        page.set_fallback_fonts(fonts[1:])
+    else:
+        text = _latin(text).encode(LATIN, "replace").decode(LATIN)
+        page.set_font("Helvetica", "B" if item.bold else "", item.size)
+    room = WIDTH_MM - MARGIN_MM - item.x
+    page.set_font_size(item.size * min(1.0, room / max(page.get_string_width(text), 1e-6)))
+    page.set_text_color(*rgb(item.colour))
+    page.set_xy(item.x, item.y - 0.8 * page.font_size)  # where fpdf2 puts the baseline of a line of this height
+    page.cell(h=page.font_size, text=text)
+
+
+def _png(content: bytes) -> bytes:
+    """The only page of a PDF document as a picture."""
+    from pypdfium2 import PdfDocument
+
+    picture = BytesIO()
+    PdfDocument(content)[0].render(scale=DPI / 72).to_pil().save(picture, "PNG", dpi=(DPI, DPI))
+    return picture.getvalue()
+
+
+# --- fonts ------------------------------------------------------------------------------------------------------------
+
+
+def _fonts(text: str) -> tuple[list[str], str]:
+    """Files of the fonts that write a text, none where Helvetica does, and the letters that none has."""
+    absent = set(_latin(text))
+    if all(letter.encode(LATIN, "ignore") for letter in absent):
+        return [], ""
+    fonts = []
+    for font, letters in _installed():
+        if absent & letters:
+            fonts.append(font)
+            absent -= letters
+    return fonts, "".join(sorted(absent))
+
+
+def _latin(text: str) -> str:
+    return text.replace("−", "–")  # Helvetica has a dash, no minus
+
+
+@cache
+def _installed() -> list[tuple[str, set[str]]]:
+    """Files of :data:`FONTS` that are there, and what each can write."""
+    from fontTools.ttLib import TTFont
+    from PIL import ImageFont
+
+    found = []
+    for name in FONTS:
+        with suppress(OSError):  # not there
+            file = str(ImageFont.truetype(name).path)
+            found.append((file, set(map(chr, TTFont(file, fontNumber=0, lazy=True).getBestCmap() or ()))))
+    return found

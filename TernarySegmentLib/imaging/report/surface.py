@@ -1,18 +1,23 @@
-"""A mask's closed surface, as STL or OBJ, for printing, planning and teaching."""
+"""A mask's closed surface, as STL or OBJ, for printing, planning and teaching; VTK makes and writes it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib.util
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import OutputError
-from TernarySegmentLib.imaging.files.atomic import write_bytes
+from TernarySegmentLib.imaging.files.atomic import atomic_path, incomplete
 from TernarySegmentLib.imaging.files.writing import check_suffix
-from TernarySegmentLib.imaging.grids import positions, voxel_steps
+from TernarySegmentLib.imaging.grids import voxel_steps
 from TernarySegmentLib.imaging.measure import mask_box
+
+if TYPE_CHECKING:
+    from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 SURFACE_SUFFIXES = (".stl", ".obj")
 """What a surface's file name may end in; STL is written in its binary form."""
@@ -21,27 +26,23 @@ HEADER = "TernarySegment output. SPACE=LPS"
 """First words of a file. 3D Slicer reads from them which way the axes run, and takes LPS where nothing is said."""
 
 
-@dataclass(frozen=True)
-class Surface:
-    """Triangles.
+def check_surface(path: str | Path) -> str:
+    """The file's name in small letters, if a surface can be written there; call it before minutes are spent.
 
-    Attributes:
-        points: float (n, 3), LPS, mm.
-        triangles: int (m, 3), indices of points, counter-clockwise as seen from outside.
+    Raises:
+        OutputError: another ending, or VTK is missing.
     """
-
-    points: np.ndarray
-    triangles: np.ndarray
-
-    @property
-    def volume_ml(self) -> float:
-        """What a closed surface encloses, mL (divergence theorem); negative when its inside is out."""
-        a, b, c = (self.points - self.points.mean(0))[self.triangles].swapaxes(0, 1)
-        return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6000)
+    _check_vtk()
+    return check_suffix(path, SURFACE_SUFFIXES)
 
 
-def closed_surface(mask: sitk.Image, smoothing_mm: float = 1.0) -> Surface:
-    """The surface around a mask by surface nets (Gibson, MICCAI 1998, doi:10.1007/BFb0056277).
+def _check_vtk() -> None:
+    if importlib.util.find_spec("vtkmodules") is None:
+        raise OutputError("A surface needs the package vtk; run: pip install 'ternarysegment[surface]'.")
+
+
+def closed_surface(mask: sitk.Image, smoothing_mm: float = 1.0) -> vtkPolyData:
+    """The surface around a mask: triangles, counter-clockwise as seen from outside, in LPS and mm.
 
     The mask is smoothed first; the level that then counts as border is chosen so that as many voxels lie inside as
     before: at half height smoothing would take 1 % of a pancreas' volume away with slices of 1 mm, 2.5 % with 4.25 mm.
@@ -51,24 +52,80 @@ def closed_surface(mask: sitk.Image, smoothing_mm: float = 1.0) -> Surface:
         smoothing_mm: standard deviation of the Gaussian, at least 0.7 voxels along each axis against stair steps.
 
     Raises:
-        OutputError: the mask is empty.
+        OutputError: the mask is empty, or VTK is missing.
     """
+    _check_vtk()
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
+
     field = smooth_field(mask, smoothing_mm)
-    points, triangles = _surface_net(sitk.GetArrayViewFromImage(field))
-    if np.linalg.det(voxel_steps(field)) < 0:  # a left-handed grid turns triangles inside out
-        triangles = triangles[:, ::-1]
-    return Surface(positions(field, points), triangles)
+    voxels = vtkImageData()
+    voxels.SetDimensions(field.GetSize())
+    voxels.GetPointData().SetScalars(numpy_to_vtk(sitk.GetArrayFromImage(field).ravel()))
+    edges = vtkFlyingEdges3D()
+    edges.SetInputData(voxels)
+    edges.SetValue(0, 0.0)
+    edges.ComputeNormalsOff()
+    edges.ComputeScalarsOff()
+    edges.Update()
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = voxel_steps(field), field.GetOrigin()
+    return moved(edges.GetOutput(), matrix)
 
 
-def write_surface(surface: Surface, path: str | Path) -> None:
+def moved(surface: vtkPolyData, matrix: np.ndarray) -> vtkPolyData:
+    """The surface after a linear transform, 4×4; a mirror turns the triangles too, so that outside stays outside."""
+    from vtkmodules.vtkCommonTransforms import vtkTransform
+    from vtkmodules.vtkFiltersCore import vtkReverseSense
+    from vtkmodules.vtkFiltersGeneral import vtkTransformPolyDataFilter
+
+    transform, move = vtkTransform(), vtkTransformPolyDataFilter()
+    transform.SetMatrix(matrix.ravel().tolist())
+    move.SetTransform(transform)
+    move.SetInputData(surface)
+    move.Update()
+    if np.linalg.det(matrix) > 0:
+        return move.GetOutput()
+    turn = vtkReverseSense()
+    turn.SetInputData(move.GetOutput())
+    turn.Update()
+    return turn.GetOutput()
+
+
+def write_surface(surface: vtkPolyData, path: str | Path) -> None:
     """Write ``.stl`` (binary) or ``.obj``, in LPS and mm; the file's first words say so.
 
+    Args:
+        surface: triangles without normals, positions in LPS, mm.
+        path: an existing file is replaced, missing folders are created.
+
     Raises:
-        OutputError: another ending, or the place cannot be written; nothing half-written is left.
+        OutputError: another ending, VTK is missing, or the place cannot be written; nothing half-written is left.
     """
-    name = check_suffix(path, SURFACE_SUFFIXES)
-    content = _stl(surface) if name.endswith(".stl") else _obj(surface)
-    write_bytes(path, content)
+    stl = check_surface(path).endswith(".stl")
+    from vtkmodules.vtkIOGeometry import vtkOBJWriter, vtkSTLWriter
+
+    points, triangles = surface.GetNumberOfPoints(), surface.GetNumberOfPolys()
+
+    def check(written: Path) -> None:  # VTK's writer of OBJ does not notice a full disk
+        content = written.read_bytes()
+        lines = (content.count(b"\nv "), content.count(b"\nf "), content[-1:])
+        if len(content) != 84 + 50 * triangles if stl else lines != (points, triangles, b"\n"):
+            raise incomplete()
+
+    writer = vtkSTLWriter() if stl else vtkOBJWriter()
+    writer.SetInputData(surface)
+    if stl:
+        writer.SetHeader(HEADER)
+        writer.SetFileTypeToBinary()
+    with atomic_path(path, check) as temporary:
+        temporary.touch()  # says why where it cannot: VTK prints that and goes on
+        writer.SetFileName(os.fsencode(temporary))
+        if not writer.Write():
+            raise OSError("VTK could not write it, as on a full disk")
+        if not stl:
+            temporary.write_bytes(f"# {HEADER}\n".encode() + temporary.read_bytes())
 
 
 def smooth_field(mask: sitk.Image, smoothing_mm: float = 1.0) -> sitk.Image:
@@ -92,67 +149,3 @@ def smooth_field(mask: sitk.Image, smoothing_mm: float = 1.0) -> sitk.Image:
     field = sitk.GetImageFromArray(smooth)
     field.CopyInformation(part)
     return field
-
-
-def _surface_net(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 3) in voxels, axes as the field's, one in each cell of eight voxels that the border cuts; triangles.
-
-    The triangles are counter-clockwise from outside in the frame (x, y, z), that is of the reversed axes.
-    """
-    inside = field > 0
-    cells = tuple(n - 1 for n in field.shape)
-    total, count = np.zeros((*cells, 3), np.float32), np.zeros(cells, np.int8)
-    for axis in range(3):
-        others = [a for a in range(3) if a != axis]
-        for offset in np.ndindex(2, 2):
-            start = [0, 0, 0]
-            start[others[0]], start[others[1]] = offset
-            low = tuple(slice(s, s + n) for s, n in zip(start, cells, strict=True))
-            high = tuple(
-                slice(s + (a == axis), s + n + (a == axis)) for a, (s, n) in enumerate(zip(start, cells, strict=True))
-            )
-            cut = np.nonzero(inside[low] != inside[high])
-            first, second = field[low][cut], field[high][cut]
-            place = np.tile(np.array(start, np.float32), (len(first), 1))
-            place[:, axis] = first / (first - second)
-            total[cut] += place
-            count[cut] += 1
-    used = np.nonzero(count)
-    points = np.stack(used, axis=1) + total[used] / count[used][:, None]
-    number = np.full(cells, -1, np.int64)
-    number[used] = np.arange(len(points))
-    return points.astype(np.float64), np.concatenate([_faces(inside, number, axis) for axis in range(3)])
-
-
-def _faces(inside: np.ndarray, number: np.ndarray, axis: int) -> np.ndarray:
-    """Two triangles for every edge along one axis that the border cuts, between the four cells around it."""
-    u, v = (axis + 1) % 3, (axis + 2) % 3
-    leaves = np.take(inside, range(inside.shape[axis] - 1), axis)
-    enters = np.take(inside, range(1, inside.shape[axis]), axis)
-    edges = np.stack(np.nonzero(leaves != enters), axis=1)
-    outward = leaves[tuple(edges.T)]  # the border is passed from inside to outside along the axis
-
-    def cell(du: int, dv: int) -> np.ndarray:
-        index = edges.copy()
-        index[:, u] -= du
-        index[:, v] -= dv
-        return number[tuple(index.T)]
-
-    a, b, c, d = cell(1, 1), cell(0, 1), cell(0, 0), cell(1, 0)
-    a, b, c, d = a, np.where(outward, d, b), c, np.where(outward, b, d)
-    return np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
-
-
-def _stl(surface: Surface) -> bytes:
-    corners = surface.points[surface.triangles].astype("<f4")
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    records = np.zeros(len(corners), [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
-    records["normal"], records["corners"] = normals, corners
-    return HEADER.encode().ljust(80, b"\0") + np.array(len(corners), "<u4").tobytes() + records.tobytes()
-
-
-def _obj(surface: Surface) -> bytes:
-    points = "\n".join(f"v {x:.4f} {y:.4f} {z:.4f}" for x, y, z in surface.points)
-    faces = "\n".join(f"f {a} {b} {c}" for a, b, c in surface.triangles + 1)
-    return f"# {HEADER}\n{points}\n{faces}\n".encode()

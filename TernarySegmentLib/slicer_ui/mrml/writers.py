@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,6 @@ import SimpleITK as sitk
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from vtk.util.numpy_support import vtk_to_numpy
 
 from TernarySegmentLib.errors import InputError, OutputError
 from TernarySegmentLib.imaging.files.atomic import atomic_path
@@ -21,8 +20,9 @@ from TernarySegmentLib.imaging.files.dicom_seg import Source, check_dicom_series
 from TernarySegmentLib.imaging.files.outputs import check_outputs
 from TernarySegmentLib.imaging.files.writing import check_suffix, check_whole, write_mask
 from TernarySegmentLib.imaging.orientation import flip_note
-from TernarySegmentLib.imaging.report.one_page_report import Facts, check_report, write_report
-from TernarySegmentLib.imaging.report.surface import SURFACE_SUFFIXES, Surface, write_surface
+from TernarySegmentLib.imaging.report.one_page_report import Facts, draw_report
+from TernarySegmentLib.imaging.report.page import Item
+from TernarySegmentLib.imaging.report.surface import check_surface, moved, write_surface
 from TernarySegmentLib.review.confidence import format_confidence
 from TernarySegmentLib.slicer_ui import packages
 from TernarySegmentLib.slicer_ui.mrml import statistics
@@ -30,7 +30,6 @@ from TernarySegmentLib.slicer_ui.mrml.labelmaps import SegmentSnapshot, linear_b
 from TernarySegmentLib.slicer_ui.mrml.segmentation import SEGMENT_ID, edited
 from TernarySegmentLib.slicer_ui.mrml.volumes import RAS_TO_LPS, Scan, image_of, matrix_of, take_scan, to_numpy
 
-Pictures = Mapping[str, np.ndarray]
 Writer = Callable[[], None]
 """Writes what was taken from the scene: the taking needs the main thread, the writing does not."""
 HIGHDICOM = "highdicom>=0.28"
@@ -74,7 +73,7 @@ def surface_writer(node: Any, path: str | Path) -> Writer:
         InputError: the node holds no pancreas.
         OutputError: another ending, a non-linear transform above the node; when writing: the place cannot be written.
     """
-    check_suffix(path, SURFACE_SUFFIXES)
+    check_surface(path)
     surface = surface_of(node)
     return lambda: write_surface(surface, path)
 
@@ -127,35 +126,27 @@ def dicom_series_check(node: Any, volume: Any, files: Source) -> Callable[[], No
     return lambda: check_dicom_series(_mask_on(own.image(), snapshot, name), files)
 
 
-def report_writer(
-    node: Any, volume: Any, path: str | Path, case: str = "", scan_name: str = "", pictures: Pictures | None = None
-) -> Writer:
-    """Ready to write a page with pictures and numbers as ``.pdf`` or ``.png``, measured on the mask as it is now.
+def report_drawer(node: Any, volume: Any, case: str = "", scan_name: str = "") -> Callable[[], list[Item]]:
+    """Ready to draw a page with pictures and numbers, measured on the mask as it is now; ``print_page`` writes it.
 
     Args:
         node: vtkMRMLSegmentationNode.
         volume: vtkMRMLScalarVolumeNode that was segmented.
-        path: an existing file is replaced, missing folders are created.
         case: patient or case, as the page shall name it. Empty leaves a line
             to write on.
         scan_name: of the volume, as the page shall show it; empty leaves it out.
-        pictures: texts that the fonts of the page lack letters for, as pixels.
 
     Raises:
-        InputError: the node holds no pancreas, the volume cannot be measured, or the fonts cannot write ``case``; when
-            writing: the mask is empty.
-        OutputError: another ending, or Pillow is missing for a PNG; when writing: the place cannot be written.
+        InputError: the node holds no pancreas, or the volume cannot be measured; when drawing: the mask is empty.
     """
-    pictures = pictures or {}
-    check_report(path, "" if case in pictures else case)
     snapshot, name = take_segment(node, pancreas_in(node), volume), node.GetName()
-    scan, facts = take_scan(volume), replace(facts_of(node, case), scan=scan_name, pictures=pictures)
+    scan, facts = take_scan(volume), replace(facts_of(node, case), scan=scan_name)
 
-    def write() -> None:
+    def draw() -> list[Item]:
         ct = scan.image()  # parent transforms included, as where the numbers of the panel were measured
-        write_report(ct, _mask_on(ct, snapshot, name), facts, path)
+        return draw_report(ct, _mask_on(ct, snapshot, name), facts)
 
-    return write
+    return draw
 
 
 def _mask_on(ct: sitk.Image, snapshot: SegmentSnapshot, name: str) -> sitk.Image:
@@ -208,7 +199,7 @@ def segment_mask(node: Any, volume: Any) -> sitk.Image:
     return image_of(voxels, matrix_of(volume))
 
 
-def surface_of(node: Any) -> Surface:
+def surface_of(node: Any) -> vtk.vtkPolyData:
     """The closed surface as the 3D view shows it, made where there is none yet, in LPS, transforms applied.
 
     Raises:
@@ -226,13 +217,9 @@ def surface_of(node: Any) -> Surface:
     triangles.PassVertsOff()
     triangles.PassLinesOff()
     triangles.Update()
-    found = triangles.GetOutput()
-    matrix = RAS_TO_LPS @ _to_world(node)
-    points = vtk_to_numpy(found.GetPoints().GetData()).astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-    corners = vtk_to_numpy(found.GetPolys().GetConnectivityArray()).reshape(-1, 3)
-    if np.linalg.det(matrix[:3, :3]) < 0:
-        corners = corners[:, ::-1]
-    return Surface(points, corners.astype(np.int64))
+    bare = triangles.GetOutput()
+    bare.GetPointData().Initialize()
+    return moved(bare, RAS_TO_LPS @ _to_world(node))
 
 
 def dicom_files(volume: Any) -> Sequence[str]:

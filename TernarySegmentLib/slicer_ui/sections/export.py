@@ -13,9 +13,12 @@ from slicer.i18n import tr as _
 
 from TernarySegmentLib.errors import TernarySegmentError
 from TernarySegmentLib.imaging.files.dicom_seg import Source
-from TernarySegmentLib.slicer_ui.lettering import pictures_of
+from TernarySegmentLib.imaging.files.writing import check_suffix
+from TernarySegmentLib.imaging.report.one_page_report import TITLE
+from TernarySegmentLib.imaging.report.page import PAGE_SUFFIXES, Item
 from TernarySegmentLib.slicer_ui.mrml import writers
 from TernarySegmentLib.slicer_ui.mrml.segmentation import volume_of
+from TernarySegmentLib.slicer_ui.printing import print_page
 from TernarySegmentLib.slicer_ui.status import Status
 from TernarySegmentLib.slicer_ui.tasks import Background, Steps, once
 
@@ -100,9 +103,12 @@ class ExportSection:
         if path:
             node, volume, case = self._node, volume_of(self._node), self._ui.caseEdit.text.strip()
             name = volume.GetName() if self._ui.scanNameBox.checked else ""
-            self._write(
-                path, lambda: writers.report_writer(node, volume, path, case, name, pictures_of((case, name), path))
-            )
+
+            def prepare() -> Callable[[], list[Item]]:
+                check_suffix(path, PAGE_SUFFIXES)
+                return writers.report_drawer(node, volume, case, name)
+
+            self._write(path, prepare, lambda items: print_page(items, path, TITLE))
 
     def _ask(self, title: str, suffix: str, kinds: str) -> str:
         """A path that the person chose, with an ending; empty when they did not."""
@@ -131,15 +137,22 @@ class ExportSection:
         else:
             self._saved(path)
 
-    def _write(self, path: str, prepare: Callable[[], writers.Writer]) -> None:
-        """Take what is needed from the scene, here, and write it, in the background."""
+    def _write(
+        self, path: str, prepare: Callable[[], Callable[[], Any]], finish: Callable[[Any], None] = lambda _none: None
+    ) -> None:
+        """Take what is needed from the scene, here, work in the background, and finish here."""
         try:
-            write = prepare()
+            work = prepare()
         except TernarySegmentError as error:
             self._status.fail(error)
             return
+
+        def done(result: Any) -> None:
+            finish(result)
+            self._saved(path)
+
         self._status.say(_("Writing “{path}” …").format(path=path))
-        self._run(once("Writing", write), lambda _none: self._saved(path))
+        self._run(once("Writing", work), done)
 
     def _run(self, work: Callable[[], Steps], done: Callable[[Any], None]) -> None:
         def failed(error: BaseException) -> None:
