@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import logging
 import sys
 from collections.abc import Generator
@@ -18,6 +17,7 @@ from TernarySegmentLib.errors import TernarySegmentError
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from TernarySegmentLib.cohort.outputs import Outputs
     from TernarySegmentLib.pipeline import Progress, Result
     from TernarySegmentLib.review.suspicious_regions import SuspiciousRegion
 
@@ -97,7 +97,7 @@ def _segment(options: argparse.Namespace) -> int:
     from TernarySegmentLib.imaging.files.reading import read_ct
     from TernarySegmentLib.pipeline import Options, segment
 
-    _check_outputs(options)  # before minutes are spent
+    outputs = _outputs(options)
     started = time.monotonic()
     load_kernels_meanwhile(options.backend)
     ct = read_ct(options.input)
@@ -110,51 +110,40 @@ def _segment(options: argparse.Namespace) -> int:
     result = _watch(segment(ct, settings), _Reporter(options.quiet))
     result.seconds["Reading"] = reading
 
-    outputs: dict[str, str] = {}
+    written: dict[str, str] = {}
     try:
-        _write(result, ct, options, outputs)
+        _write(result, ct, options, outputs, written)
     except Exception:
-        for name, path in outputs.items():
+        for name, path in written.items():
             print(f"written before the error: {name}: {path}", file=sys.stderr)
         raise
     for warning in result.warnings:
         print(f"note: {warning}", file=sys.stderr)
-    _tell(result, outputs)
+    _tell(result, written)
     return 0 if result.found else EXIT_NOTHING_FOUND
 
 
-def _check_outputs(options: argparse.Namespace) -> None:
-    """Refuse endings that cannot be written, and outputs that share a file, are an input or have no place."""
-    from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, check_dicom_output
+def _outputs(options: argparse.Namespace) -> Outputs:
+    """What is asked for; endings that cannot be written, and outputs that share a file, are an input or have no place,
+    are refused before minutes are spent."""
+    from TernarySegmentLib.cohort.outputs import Outputs
     from TernarySegmentLib.imaging.files.outputs import check_outputs
-    from TernarySegmentLib.imaging.files.writing import IMAGE_SUFFIXES, SUFFIXES, check_suffix
-    from TernarySegmentLib.imaging.report.page import check_page
-    from TernarySegmentLib.imaging.report.preview import PREVIEW_SUFFIXES
-    from TernarySegmentLib.imaging.report.surface import check_surface
     from TernarySegmentLib.pipeline import DEFAULT_MODEL
 
-    if check_suffix(options.output, (*SUFFIXES, DICOM_SUFFIX)).endswith(DICOM_SUFFIX):
-        check_dicom_output(options.input)
-    if options.rtstruct:
-        from TernarySegmentLib.imaging.files.rtstruct import check_rtstruct_output
-
-        check_rtstruct_output(options.input, options.rtstruct)
-    if options.confidence:
-        check_suffix(options.confidence, IMAGE_SUFFIXES)
-    if options.surface:
-        check_surface(options.surface)
-    if options.preview:
-        check_suffix(options.preview, PREVIEW_SUFFIXES)
-    if options.page:
-        check_page(options.page, options.case)
-    outputs = {f"--{name}": getattr(options, name) for name in (
-        "output", "report", "rtstruct", "confidence", "preview", "page", "surface",
-    )}  # fmt: skip
-    check_outputs(outputs, [options.input, options.model or DEFAULT_MODEL])
+    outputs = Outputs(
+        options.output, options.confidence, options.preview, options.page, options.surface, options.rtstruct,
+        options.report,
+    )  # fmt: skip
+    outputs.check(options.case)
+    outputs.check_source(options.input)
+    paths = {"--output" if name == "mask" else f"--{name}": path for name, path in vars(outputs).items()}
+    check_outputs(paths, [options.input, options.model or DEFAULT_MODEL])
+    return outputs
 
 
 def _check_source(ct: sitk.Image, options: argparse.Namespace) -> None:
     """Refuse formats that cannot hold this scan's grid or refer to its series."""
+    from TernarySegmentLib.cohort.outputs import series_uid
     from TernarySegmentLib.imaging.files.dicom_seg import (
         DICOM_SUFFIX,
         check_dicom_source,
@@ -166,84 +155,29 @@ def _check_source(ct: sitk.Image, options: argparse.Namespace) -> None:
     for path in filter(None, (options.output, options.confidence)):
         check_grid(ct, path)
     if options.output.suffix.lower() == DICOM_SUFFIX:
-        check_dicom_source(ct, options.input, series_uid=_series_uid(ct))
+        check_dicom_source(ct, options.input, series_uid=series_uid(ct))
     if options.rtstruct:
-        slice_headers(frames_on_source(ct, options.input, _series_uid(ct))[0])
+        slice_headers(frames_on_source(ct, options.input, series_uid(ct))[0])
 
 
-def _series_uid(ct: sitk.Image) -> str:
-    from TernarySegmentLib.imaging.files.dicom_series import SERIES_UID
-
-    return ct.GetMetaData(SERIES_UID) if ct.HasMetaDataKey(SERIES_UID) else ""
-
-
-def _write(result: Result, ct: sitk.Image, options: argparse.Namespace, outputs: dict[str, str]) -> None:
-    """Write what was asked for; ``outputs`` gets each name and path once it is there."""
+def _write(
+    result: Result, ct: sitk.Image, options: argparse.Namespace, outputs: Outputs, written: dict[str, str]
+) -> None:
+    """Write what was asked for; ``written`` gets each name and path once it is there."""
     import time
 
-    from TernarySegmentLib.imaging.files.atomic import write_bytes
-    from TernarySegmentLib.imaging.files.writing import write_image
-    from TernarySegmentLib.imaging.report.preview import write_preview
+    from TernarySegmentLib.cohort.outputs import write_json, write_outputs
     from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions
 
     started = time.monotonic()
-    if _write_mask(result, ct, options):
-        outputs["mask"] = str(options.output)
-    if options.confidence and result.confidence_map is not None:
-        write_image(result.confidence_map, options.confidence)
-        outputs["confidence"] = str(options.confidence)
-    if options.preview:
-        write_preview(ct, result.mask, options.preview)
-        outputs["preview"] = str(options.preview)
-    if result.found:
-        _write_for_people(result, ct, options, outputs)
+    for name, path in write_outputs(result, ct, options.input, outputs, options.case):
+        written[name] = str(path)
     result.seconds["Writing"] = round(time.monotonic() - started, 3)
     if options.report:
         regions = [] if result.confidence_map is None else find_suspicious_regions(result.mask, result.confidence_map)
-        report = _report(options.input, ct, result, regions, {**outputs, "report": str(options.report)})
-        write_bytes(options.report, (json.dumps(report, indent=2) + "\n").encode())
-        outputs["report"] = str(options.report)
-
-
-def _write_mask(result: Result, ct: sitk.Image, options: argparse.Namespace) -> bool:
-    """Write the mask by its ending; False when there is nothing to write."""
-    from TernarySegmentLib.imaging.files.dicom_seg import DICOM_SUFFIX, write_dicom_seg
-    from TernarySegmentLib.imaging.files.writing import write_mask
-
-    if options.output.suffix.lower() != DICOM_SUFFIX:
-        write_mask(result.mask, options.output, provenance=result.model)
-    elif result.found:  # an empty segmentation in an archive would look like a finding
-        write_dicom_seg(result.mask, options.input, options.output, series_uid=_series_uid(ct), provenance=result.model)
-    else:
-        return False
-    return True
-
-
-def _write_for_people(result: Result, ct: sitk.Image, options: argparse.Namespace, outputs: dict[str, str]) -> None:
-    """Write the surface and the page of a mask that is not empty."""
-    from datetime import datetime
-
-    from TernarySegmentLib.imaging.report.one_page_report import Facts, write_report
-    from TernarySegmentLib.imaging.report.surface import closed_surface, write_surface
-    from TernarySegmentLib.review.confidence import format_confidence
-
-    if options.rtstruct:
-        from TernarySegmentLib.imaging.files.rtstruct import write_rtstruct
-
-        write_rtstruct(
-            result.mask, options.input, options.rtstruct, series_uid=_series_uid(ct), provenance=result.model
-        )
-        outputs["rtstruct"] = str(options.rtstruct)
-    if options.surface:
-        write_surface(closed_surface(result.mask), options.surface)
-        outputs["surface"] = str(options.surface)
-    if options.page:
-        facts = Facts(
-            format_confidence(result.confidence), result.model.get("sha256", ""), datetime.now(),
-            sum(result.seconds.values()), case=options.case, notes=result.warnings,
-        )  # fmt: skip
-        write_report(ct, result.mask, facts, options.page)
-        outputs["page"] = str(options.page)
+        report = _report(options.input, ct, result, regions, {**written, "report": str(options.report)})
+        write_json(report, options.report)
+        written["report"] = str(options.report)
 
 
 def _tell(result: Result, outputs: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -90,7 +91,9 @@ class Outputs:
         return self.mask.name.lower().endswith(DICOM_SUFFIX)
 
 
-def write_outputs(result: Result, ct: sitk.Image, source: Source, outputs: Outputs, case: str = "") -> dict[str, Path]:
+def write_outputs(
+    result: Result, ct: sitk.Image, source: Source, outputs: Outputs, case: str = ""
+) -> Iterator[tuple[str, Path]]:
     """Write all but the report; each file is whole or not there.
 
     Args:
@@ -100,43 +103,42 @@ def write_outputs(result: Result, ct: sitk.Image, source: Source, outputs: Outpu
         outputs: where to.
         case: what the page calls the case.
 
-    Returns:
-        What was written, by the name of the field. Without a pancreas there is no DICOM segmentation, which in an
-        archive would look like a finding, no page and no surface.
+    Yields:
+        The field's name and the path of each file once it is there. Without a pancreas there is no DICOM segmentation,
+        which in an archive would look like a finding, no page and no surface.
 
     Raises:
         InputError, OutputError: as the writers say.
     """
-    written: dict[str, Path] = {}
     if not outputs.dicom:
         write_mask(result.mask, outputs.mask, provenance=result.model)
-        written["mask"] = outputs.mask
+        yield "mask", outputs.mask
     elif result.found:
-        write_dicom_seg(result.mask, source, outputs.mask, series_uid=_series_uid(ct), provenance=result.model)
-        written["mask"] = outputs.mask
+        write_dicom_seg(result.mask, source, outputs.mask, series_uid=series_uid(ct), provenance=result.model)
+        yield "mask", outputs.mask
     if outputs.confidence and result.confidence_map is not None:
         write_image(result.confidence_map, outputs.confidence)
-        written["confidence"] = outputs.confidence
+        yield "confidence", outputs.confidence
     if outputs.preview:
         write_preview(ct, result.mask, outputs.preview)
-        written["preview"] = outputs.preview
+        yield "preview", outputs.preview
     if outputs.rtstruct and result.found:
-        write_rtstruct(result.mask, source, outputs.rtstruct, series_uid=_series_uid(ct), provenance=result.model)
-        written["rtstruct"] = outputs.rtstruct
+        write_rtstruct(result.mask, source, outputs.rtstruct, series_uid=series_uid(ct), provenance=result.model)
+        yield "rtstruct", outputs.rtstruct
     if outputs.surface and result.found:
         write_surface(closed_surface(result.mask), outputs.surface)
-        written["surface"] = outputs.surface
+        yield "surface", outputs.surface
     if outputs.page and result.found:
         facts = Facts(
             format_confidence(result.confidence), result.model.get("sha256", ""), datetime.now(),
             sum(result.seconds.values()), case=case, notes=result.warnings,
         )  # fmt: skip
         write_report(ct, result.mask, facts, outputs.page)
-        written["page"] = outputs.page
-    return written
+        yield "page", outputs.page
 
 
-def _series_uid(ct: sitk.Image) -> str:
+def series_uid(ct: sitk.Image) -> str:
+    """Of the DICOM series that a scan was read from; empty where it was none."""
     return ct.GetMetaData(SERIES_UID) if ct.HasMetaDataKey(SERIES_UID) else ""
 
 

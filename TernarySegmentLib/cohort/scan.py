@@ -192,7 +192,7 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
     result = _result(ct, options, watch)
     regions = find_suspicious_regions(result.mask, result.confidence_map) if result.confidence_map else []
     source = case.files if case.series else case.source
-    written = write_outputs(result, ct, source, outputs, case.name)
+    written = dict(write_outputs(result, ct, source, outputs, case.name))
     relative = {kind: path.relative_to(work.folder).as_posix() for kind, path in written.items()}
     record = replace(
         record,
