@@ -30,8 +30,8 @@ class Record:
         status: ``failed`` is tried again by the next run, the others are final.
         volume_ml, mean_hu, sd_hu, extent_rl_mm, extent_ap_mm, extent_si_mm: of the mask; None without one.
         confidence: 0 to 1, see :attr:`TernarySegmentLib.pipeline.Result.confidence`; None without a mask.
-        doubt: 0 to 1, how much the scan is worth a look, see :func:`TernarySegmentLib.review.doubt.scan_doubt`; None
-            when it failed.
+        doubt: 0 to 1, how much the scan is worth a look, see
+            :func:`TernarySegmentLib.review.suspicious_regions.scan_doubt`; None when it failed.
         failure: one sentence; empty unless the scan failed.
         warnings: sentences about the scan.
         seconds: from reading to the last output.

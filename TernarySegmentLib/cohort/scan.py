@@ -24,8 +24,7 @@ from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.imaging.files.series import read_slices
 from TernarySegmentLib.imaging.report.preview import thumbnail_png
 from TernarySegmentLib.pipeline import Options, Progress, Result, load_model, segment
-from TernarySegmentLib.review.doubt import scan_doubt
-from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions
+from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions, scan_doubt
 
 log = logging.getLogger(__name__)
 

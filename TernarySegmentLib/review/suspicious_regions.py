@@ -7,6 +7,8 @@ and what a region holds is not counted again, so that they spread over the organ
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +26,8 @@ Point = tuple[float, float, float]
 
 RADIUS_MM = 12.0
 """Of one on the border: half the width of a pancreas, and what a look at one spot of three slice views takes in."""
+BALL_ML = 4 / 3 * math.pi * RADIUS_MM**3 / 1000
+"""What the doubt of a region is relative to."""
 WORKING_MM = 2.0
 """Voxels are binned to about this size: the network's own."""
 POSSIBLE = 30
@@ -124,6 +128,25 @@ def find_suspicious_regions(mask: sitk.Image, confidence_map: sitk.Image, limit:
     return sorted(regions, key=lambda region: (-region.doubt, region.position))[:limit]
 
 
+def scan_doubt(doubts: Iterable[float], volume_ml: float | None) -> float:
+    """How much a scan is worth a look: the volume expected to be wrong at suspicious regions over that of the mask.
+
+    By this the scans of a cohort are ranked.
+
+    Args:
+        doubts: of the regions, see :class:`SuspiciousRegion`.
+        volume_ml: of the mask; None without one.
+
+    Returns:
+        At most 1, which a scan without a mask gets as well: a scan of the abdomen has a pancreas.
+
+    Examples:
+        >>> scan_doubt([], 80.0), scan_doubt([1.0], None)
+        (0.0, 1.0)
+    """
+    return min(1.0, sum(doubts) * BALL_ML / volume_ml) if volume_ml else 1.0
+
+
 def _window(mask: sitk.Image, confidence_map: sitk.Image) -> tuple[list[int], list[int]] | None:
     """Start and size of the box around everything possible, two bins wider where the scan goes on."""
     boxes = [box for box in (mask_box(mask), mask_box(confidence_map, EVEN)) if box is not None]
@@ -186,7 +209,7 @@ def _piece(field: _Field, piece: np.ndarray, left: np.ndarray, kind: Kind, reaso
 
 
 def _doubt(expected_ml: float) -> float:
-    return min(1.0, expected_ml / (4 / 3 * np.pi * RADIUS_MM**3 / 1000))
+    return min(1.0, expected_ml / BALL_ML)
 
 
 def _pieces(field: _Field, left: np.ndarray) -> list[SuspiciousRegion]:

@@ -11,8 +11,7 @@ from slicer.i18n import tr as _
 
 from TernarySegmentLib.errors import InputError, TernarySegmentError
 from TernarySegmentLib.pipeline import Progress, Result
-from TernarySegmentLib.review.doubt import scan_doubt
-from TernarySegmentLib.review.suspicious_regions import SuspiciousRegion, find_suspicious_regions
+from TernarySegmentLib.review.suspicious_regions import SuspiciousRegion, find_suspicious_regions, scan_doubt
 from TernarySegmentLib.slicer_ui.mrml import checklist, statistics
 from TernarySegmentLib.slicer_ui.mrml.labelmaps import EMPTY, CroppedLabelmap, crop_labelmap
 from TernarySegmentLib.slicer_ui.mrml.results import results_of
