@@ -52,7 +52,7 @@ BAD_ATTRIBUTES = [
     ("Rows", 48), ("Rows", 12), ("Rows", 0), ("Columns", 64), ("BitsAllocated", 8), ("BitsAllocated", 32),
     ("BitsStored", 17), ("SamplesPerPixel", 3), ("NumberOfFrames", b"2 "), ("PixelData", None),
     ("PhotometricInterpretation", b"MONOCHROME1 "), ("RescaleType", b"MGML"), ("RescaleType", b"Z_EFF "),
-    ("HighBit", 16),
+    ("HighBit", 16), ("BitsStored", 10),
     ("PixelData", b"\0" * 100), ("PixelData", b"\0" * 4000),
 ]  # fmt: skip
 
@@ -243,11 +243,124 @@ def test_what_may_not_be_read_is_refused_by_name(what, unprivileged):
     assert "Permission denied" in text
 
 
+# --- bits that a header declares --------------------------------------------------------------------------------------
+
+
+def store_words(
+    series: Path, values: np.ndarray, bits: int, signed: int, intercept: int = -1024, syntax: str = "explicit"
+) -> None:
+    """Put the same words into every slice, under a header that declares so many bits."""
+    for file in series.iterdir():
+        words = np.resize(values, (24, 32)).astype("<u2").tobytes()
+        edit(file, PixelData=words, PixelRepresentation=signed, RescaleIntercept=str(intercept))
+        restore_as(file, syntax)
+        edit(file, BitsStored=bits, HighBit=bits - 1)  # last, as pydicom cuts to it too
+
+
+WORDS = np.arange(24 * 32)
+"""Of a slice; as unsigned 12 bits, air to soft tissue."""
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "big endian", "deflated", "rle"])
+@pytest.mark.parametrize(
+    ("values", "bits", "signed", "intercept"),
+    [
+        (WORDS * 4, 10, 0, -1024),  # unsigned, up to 3068
+        (WORDS * 6, 12, 0, -1024),  # just beyond, up to 4602
+        (WORDS - 400, 12, 0, 0),  # signed ones said to be unsigned
+        (WORDS * 4, 12, 1, -1024),  # positive ones with the sign's bit set
+        (WORDS * 4 - 1000, 12, 1, 0),  # signs extended below zero, none above 2047
+        (WORDS * 80, 12, 1, 0),  # beyond both
+        (WORDS, 8, 0, -1024),
+    ],
+)
+def test_words_of_more_bits_than_declared_are_refused(series, values, bits, signed, intercept, syntax):
+    store_words(series, values, bits, signed, intercept, syntax)
+    assert f"more than the {bits} bits that it declares (BitsStored)" in refusal(series)
+
+
+@pytest.mark.parametrize(
+    ("values", "bits", "signed", "intercept", "hu"),
+    [
+        (WORDS * 4, 12, 0, -1024, WORDS * 4 - 1024),
+        (WORDS - 400, 12, 1, 0, WORDS - 400),  # signs extended
+        ((WORDS - 400) % 4096, 12, 1, 0, WORDS - 400),  # zeros above the sign
+        (WORDS * 5 - 1800, 12, 1, 0, WORDS * 5 - 1800),
+    ],
+)
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "big endian", "rle"])
+def test_words_that_fit_their_bits_are_read_with_their_sign(series, values, bits, signed, intercept, hu, syntax):
+    store_words(series, values, bits, signed, intercept, syntax)
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(read_ct(series))[3].ravel(), hu)
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit"])
+def test_padding_and_overlays_above_the_bits_are_no_values(series, syntax):
+    store_words(series, np.where(WORDS < 9, 63536, WORDS) | 1 << 15, 12, 0, syntax=syntax)
+    assert "BitsStored" in refusal(series)
+    for file in series.iterdir():
+        header = pydicom.dcmread(file)
+        header.add_new(0x60000102, "US", 15)  # a plane without data of its own
+        header.add_new(0x00280120, "US", 63536)  # padding
+        header.save_as(file)
+    assert read_ct(series).GetPixel(20, 20, 3) == WORDS[20 * 32 + 20] - 1024
+
+
+# --- two volumes in one series ----------------------------------------------------------------------------------------
+
+
+def in_order(series: Path) -> list[Path]:
+    return sorted(series.iterdir(), key=lambda file: pydicom.dcmread(file).SOPInstanceUID.rsplit(".", 1)[1].zfill(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("ConvolutionKernel", "B30f", "B70f"),
+        ("ConvolutionKernel", ["Br40d", "3"], ["Br59d", "3"]),
+        ("FilterType", "BODY FILTER", "HEAD FILTER"),
+        ("ReconstructionDiameter", "360", "500"),
+    ],
+)
+@pytest.mark.parametrize("where", ["every second", "one in the middle"])
+def test_slices_of_two_reconstructions_between_one_another_are_refused(series, name, one, other, where):
+    for place, file in enumerate(in_order(series)):
+        edit(file, **{name: other if (place % 2 if where == "every second" else place == 5) else one})
+    text = refusal(series)
+    assert "alternate between two reconstructions" in text
+    assert name in text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        lambda place: {"ConvolutionKernel": "B30f" if place < 5 else "B70f"},
+        lambda place: {"ConvolutionKernel": "B30f" if place % 2 else ""},
+        lambda place: {"ReconstructionDiameter": f"{360 + place % 2 / 100:.2f}"},
+        lambda place: {"ReconstructionDiameter": b"none"},
+        lambda place: {"KVP": 100 + 20 * (place % 2), "XRayTubeCurrent": 100 + place, "AcquisitionNumber": place % 2},
+        lambda place: {"ImageType": ["ORIGINAL" if place % 2 else "DERIVED", "PRIMARY", "AXIAL"]},
+    ],
+)
+def test_what_may_change_within_one_volume_is_no_fault(series, changes):
+    for place, file in enumerate(in_order(series)):
+        edit(file, **changes(place))
+    assert_same(read_ct(series), ct_image())
+
+
 SYNTAXES = {"deflated": "1.2.840.10008.1.2.1.99", "implicit": "1.2.840.10008.1.2", "rle": "1.2.840.10008.1.2.5"}
 
 
 def restore_as(path: Path, syntax: str) -> None:
     header = pydicom.dcmread(path)
+    if syntax == "explicit":
+        return
+    if syntax == "big endian":
+        header["PixelData"].VR = "OW"
+        header.PixelData = np.frombuffer(header.PixelData, "<u2").astype(">u2").tobytes()
+        header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+        pydicom.dcmwrite(path, header, implicit_vr=False, little_endian=False, enforce_file_format=True)
+        return
     if syntax == "rle":
         header.compress(SYNTAXES[syntax], generate_instance_uid=False)
         header.save_as(path)

@@ -37,12 +37,15 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 HU_TYPES = ("", "HU", "HU_MOD", "US")
 """RescaleType (PS3.3 C.11.1.1.2) of HU, of HU of one energy, and of what is not said; others are iodine, density …"""
 
+RECONSTRUCTION = ("ConvolutionKernel", "FilterType", "ReconstructionDiameter")
+"""What a scanner keeps within one volume; tube voltage, current and acquisition may change from slice to slice."""
+
 _TAGS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID",
     "Modality", "ImageType", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "RescaleType",
-    "ModalityLUTSequence",
+    "ModalityLUTSequence", *RECONSTRUCTION,
 ]  # fmt: skip
 
 
@@ -60,7 +63,8 @@ class Slice:
         spacing: between columns and between rows, mm.
         size: columns and rows.
         rescale: slope and intercept, None where the header has neither.
-        bits: stored bits, and 1 where they are signed.
+        bits: stored bits, 1 where they are signed, allocated bits.
+        reconstruction: what the header says of :data:`RECONSTRUCTION`, "" where it says nothing.
         localizer: the slice is a scout.
         fault: what is wrong with it, continuing "The CT slice “x” …"; empty when nothing is.
     """
@@ -74,7 +78,8 @@ class Slice:
     spacing: tuple[float, ...] = ()
     size: tuple[int, int] = (0, 0)
     rescale: tuple[float, float] | None = None
-    bits: tuple[int, int] = (16, 1)
+    bits: tuple[int, int, int] = (16, 1, 16)
+    reconstruction: tuple[str, ...] = ()
     localizer: bool = False
     fault: str = ""
 
@@ -135,7 +140,7 @@ def scan(files: Iterable[Path]) -> Folder:
         InputError: a file cannot be read, or is a DICOM file too damaged to say what it is.
     """
     found = Folder()
-    with _quiet():
+    with quiet_pydicom():
         for path in files:
             try:
                 with open(path, "rb") as file:
@@ -148,7 +153,7 @@ def scan(files: Iterable[Path]) -> Folder:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_pydicom() -> Iterator[None]:
     """Keep pydicom from warning of odd values: those that matter are checked here, by their meaning."""
     import pydicom
 
@@ -268,19 +273,33 @@ def _checked(header: Any) -> dict[str, Any]:
     across = sum(a * b for a, b in zip(along, down, strict=True))
     if any(abs(math.hypot(*v) - 1) > 0.01 for v in (along, down)) or abs(across) > 0.01:
         raise ValueError("an ImageOrientationPatient that is no pair of perpendicular directions")
-    bits = int(_numbers(header, "BitsStored", 1)[0]), int(_numbers(header, "PixelRepresentation", 1)[0])
-    if not 1 <= bits[0] <= int(_numbers(header, "BitsAllocated", 1)[0]):
-        raise ValueError(f"{bits[0]} bits stored in fewer bits allocated")
-    if "HighBit" in header and _numbers(header, "HighBit", 1)[0] > bits[0] - 1:  # GDCM does not move them down
-        raise ValueError(f"its {bits[0]} bits at another place than DICOM wants them (HighBit)")
+    bits, signed, allocated = (
+        int(_numbers(header, name, 1)[0]) for name in ("BitsStored", "PixelRepresentation", "BitsAllocated")
+    )
+    if not 1 <= bits <= allocated:
+        raise ValueError(f"{bits} bits stored in fewer bits allocated")
+    high = _numbers(header, "HighBit", 1)[0] if "HighBit" in header else bits - 1
+    if high > bits - 1 or (high < bits - 1 and bits < allocated):  # GDCM moves them down wrongly, or not at all
+        raise ValueError(f"its {bits} bits at another place than DICOM wants them (HighBit)")
     return {
         "position": position,
         "orientation": orientation,
         "spacing": (column_step, row_step),
         "size": (columns, rows),
         "rescale": _rescale(header),
-        "bits": bits,
+        "bits": (bits, signed, allocated),
+        "reconstruction": _reconstruction(header),
     }
+
+
+def _reconstruction(header: Any) -> tuple[str, ...]:
+    """As text; a diameter to the millimetre, as headers round it differently."""
+    kernel, filter_, diameter = (_text(header, name) for name in RECONSTRUCTION)
+    try:
+        diameter = f"{round(float(diameter))} mm"
+    except (ValueError, OverflowError):  # none, or no number: nothing depends on it
+        diameter = ""
+    return kernel, filter_, diameter
 
 
 def _rescale(header: Any) -> tuple[float, float] | None:
@@ -355,7 +374,7 @@ def pixel_digest(path: Path) -> str:
     """A digest of a slice's pixels as they are stored; empty where they cannot be read, as another check says."""
     import pydicom
 
-    with _quiet():
+    with quiet_pydicom():
         try:
             pixels = pydicom.dcmread(path, specific_tags=["PixelData"], force=True).get("PixelData", b"")
         except Exception:  # damaged bytes make pydicom raise nearly anything

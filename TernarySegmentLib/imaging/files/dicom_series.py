@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.files.dicom_bits import bits_fault
 from TernarySegmentLib.imaging.files.dicom_headers import Folder, Slice, files_in, scan
 from TernarySegmentLib.imaging.files.itk import itk_failure, itk_path
-from TernarySegmentLib.imaging.files.slice_geometry import Stack, stack, volumes
+from TernarySegmentLib.imaging.files.slice_geometry import Stack, refuse_faults, stack, volumes
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +108,11 @@ def read_stack(volume: Stack) -> sitk.Image:
     """The pixels of a stack in HU, on its grid: int16, or float32 where the rescaling has fractions.
 
     Raises:
-        InputError: the pixels cannot be decoded.
+        InputError: the pixels cannot be decoded, or need more bits than their header declares.
         MemoryError: the scan does not fit.
     """
     folder = volume.slices[0].path.parent
+    refuse_faults([replace(s, fault=bits_fault(s)) for s in volume.slices])
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames([itk_path(s.path) for s in volume.slices])
@@ -140,7 +143,7 @@ def _pixel_type(slices: Sequence[Slice]) -> int:
         return sitk.sitkFloat32
     for s in slices:
         slope, intercept = s.rescale or (1.0, 0.0)
-        bits, signed = s.bits
+        bits, signed, _ = s.bits
         low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
         ends = slope * low + intercept, slope * high + intercept
         if min(ends) < -32768 or max(ends) > 32767:

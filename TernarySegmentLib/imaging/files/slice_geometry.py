@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.files.dicom_headers import Slice, pixel_digest
+from TernarySegmentLib.imaging.files.dicom_headers import RECONSTRUCTION, Slice, pixel_digest
 
 SAME_DIRECTION = 0.01
 """Largest difference between the direction cosines of slices of one stack; scouts differ by 1."""
@@ -97,19 +98,22 @@ def stack(slices: Sequence[Slice], folder: Path) -> Stack:
         folder: for messages.
 
     Raises:
-        InputError: a slice is faulty, slices are missing, doubled, sheared or of different kinds; said by name.
+        InputError: a slice is faulty, slices are missing, doubled, sheared, of different kinds or of several volumes;
+            said by name.
     """
-    _refuse_faults(slices)
+    refuse_faults(slices)
     if len(slices) == 1:
         raise InputError(f"The CT series in “{folder}” has a single slice; a volume with many slices is needed.")
     _refuse_differences(slices, folder)
     directions = _directions(slices[0].orientation)
     ordered = sorted(slices, key=lambda s: float(np.dot(s.position, directions[2])))
     step = _step(ordered, directions[2], folder)
+    _refuse_alternation(ordered, folder)
     return Stack(tuple(ordered), directions, step)
 
 
-def _refuse_faults(slices: Sequence[Slice]) -> None:
+def refuse_faults(slices: Sequence[Slice]) -> None:
+    """Raise InputError that names the first faulty slice and counts the others."""
     faulty = [s for s in slices if s.fault]
     if faulty:
         more = f", and so have {len(faulty) - 1} more" if len(faulty) > 1 else ""
@@ -142,6 +146,20 @@ def _refuse_differences(slices: Sequence[Slice], folder: Path) -> None:
         raise InputError(
             f"Different slices in “{folder}” bear the same SOPInstanceUID; export the series again from the scanner."
         )
+
+
+def _refuse_alternation(ordered: Sequence[Slice], folder: Path) -> None:
+    """Refuse two volumes whose slices lie between one another; parts that follow one another may differ."""
+    for number, name in enumerate(RECONSTRUCTION):
+        known = [s for s in ordered if s.reconstruction[number]]
+        runs = [next(run) for _, run in groupby(known, key=lambda s: s.reconstruction[number])]
+        if len(runs) > len({s.reconstruction[number] for s in runs}):
+            one, other = runs[:2]
+            raise InputError(
+                f"The slices in “{folder}” alternate between two reconstructions: “{one.path.name}” has "
+                f"{one.reconstruction[number]} as its {name} and “{other.path.name}” {other.reconstruction[number]}; "
+                "export one volume alone."
+            )
 
 
 def _mm(spacing: tuple[float, ...]) -> str:
