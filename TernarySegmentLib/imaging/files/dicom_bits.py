@@ -57,7 +57,7 @@ def bits_fault(checked: Slice) -> str:
 
 
 def _beyond(words: np.ndarray, bits: int, signed: bool, allocated: int, overlays: int, lowest: float) -> bool:
-    """Whether words need more bits; above a signed value there may be zeros throughout, or its sign throughout."""
+    """True where words need more bits; above a signed value there may be zeros throughout, or its sign throughout."""
     kind = words.dtype.type
     above = (2**allocated - 2**bits) & ~overlays
     if not signed:
