@@ -44,10 +44,12 @@ def print_page(items: list[Item], path: str | Path, title: str) -> None:
         painter = qt.QPainter()
         if not painter.begin(device):
             raise OSError(_("Qt could not write it"))
-        painter.setRenderHint(qt.QPainter.SmoothPixmapTransform)
-        for item in items:
-            _draw(painter, item, (PDF_DPI if pdf else DPI) / 25.4)
-        painter.end()
+        try:
+            painter.setRenderHint(qt.QPainter.SmoothPixmapTransform)
+            for item in items:
+                _draw(painter, item, (PDF_DPI if pdf else DPI) / 25.4)
+        finally:
+            painter.end()  # Qt must not lose what it paints on
         if not pdf and not device.save(str(temporary), "PNG"):
             raise OSError(_("Qt could not write it"))
 
@@ -79,15 +81,15 @@ def _picture() -> Any:
 
 def _draw(painter: Any, item: Item, dots: float) -> None:
     """Draw at so many dots per mm."""
-    x, y = round(dots * item.x), round(dots * item.y)
     if isinstance(item, Text):
         _write(painter, item, dots)
         return
-    box = qt.QRect(x, y, max(round(dots * item.width), 1), max(round(dots * item.height), 1))
+    x, y, width, height = (round(dots * mm) for mm in (item.x, item.y, item.width, item.height))
+    box = qt.QRect(x, y, max(width, 1), max(height, 1))
     if isinstance(item, Block):
         painter.fillRect(box, qt.QColor(*rgb(item.colour)))
-        return
-    painter.drawImage(box, _image(item))
+    else:
+        painter.drawImage(box, _image(item))
 
 
 def _write(painter: Any, item: Text, dots: float) -> None:

@@ -168,7 +168,7 @@ def _known_somewhere() -> set[str]:
 
     things: list[Any] = [str, bytes, int, float, list, dict, set, tuple, type, BaseException, np, np.ndarray, Path]
     things += [np.linalg, sitk, sitk.Image, re.Match, type(lambda: 0), type(_known_somewhere_generator())]
-    things += [QtWidgets.QVBoxLayout, QtWidgets.QTableWidgetItem, QtWidgets.QHeaderView]
+    things += [QtWidgets.QVBoxLayout, QtWidgets.QTableWidgetItem, QtWidgets.QHeaderView, QtGui.QPainter]
     things += [slicer.util.VTKObservationMixin, parameters._Wrapper]
     things += [sampledata, sampledata.SampleDataLogic, *(getattr(scripted, name) for name in scripted.__all__)]
     names = {name for thing in things for name in dir(thing)} | {"parameterNode"}

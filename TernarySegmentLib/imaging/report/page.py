@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -128,6 +129,7 @@ def pdf(items: list[Item], title: str) -> bytes:
     from fpdf import FPDF
     from PIL import Image
 
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # names every table of a font that it leaves out
     page = FPDF(format="A4")
     page.core_fonts_encoding = LATIN
     page.set_image_filter("FlateDecode")  # JPEG would blur the outline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -60,9 +60,9 @@ def closed_surface(mask: sitk.Image, smoothing_mm: float = 1.0) -> vtkPolyData:
     from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
 
     field = smooth_field(mask, smoothing_mm)
-    voxels = vtkImageData()
+    values, voxels = sitk.GetArrayFromImage(field), vtkImageData()
     voxels.SetDimensions(field.GetSize())
-    voxels.GetPointData().SetScalars(numpy_to_vtk(sitk.GetArrayFromImage(field).ravel()))
+    voxels.GetPointData().SetScalars(numpy_to_vtk(values.ravel()))
     edges = vtkFlyingEdges3D()
     edges.SetInputData(voxels)
     edges.SetValue(0, 0.0)
@@ -114,7 +114,7 @@ def write_surface(surface: vtkPolyData, path: str | Path) -> None:
         if len(content) != 84 + 50 * triangles if stl else lines != (points, triangles, b"\n"):
             raise incomplete()
 
-    writer = vtkSTLWriter() if stl else vtkOBJWriter()
+    writer: Any = vtkSTLWriter() if stl else vtkOBJWriter()
     writer.SetInputData(surface)
     if stl:
         writer.SetHeader(HEADER)
