@@ -6,7 +6,6 @@ import argparse
 import importlib.util
 import logging
 import sys
-from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,18 +50,6 @@ class _Reporter:
             self.bar.close()
 
 
-def _watch(steps: Generator[Progress, None, Result], reporter: _Reporter) -> Result:
-    try:
-        while True:
-            try:
-                reporter.show(next(steps))
-            except StopIteration as end:
-                return end.value
-    finally:
-        steps.close()
-        reporter.close()
-
-
 def _report(
     source: Path, ct: sitk.Image, result: Result, regions: list[SuspiciousRegion], outputs: dict[str, str]
 ) -> dict[str, Any]:
@@ -93,7 +80,7 @@ def _segment(options: argparse.Namespace) -> int:
     import time
 
     from TernarySegmentLib.cohort.commands import region_of
-    from TernarySegmentLib.engine.network import load_kernels_meanwhile
+    from TernarySegmentLib.engine.network import drain, load_kernels_meanwhile
     from TernarySegmentLib.imaging.files.reading import read_ct
     from TernarySegmentLib.pipeline import Options, segment
 
@@ -107,7 +94,11 @@ def _segment(options: argparse.Namespace) -> int:
         options.backend, options.threads, options.smoothing, region_of(options), options.model or Options().model,
         confidence=bool(options.confidence or options.report),
     )  # fmt: skip
-    result = _watch(segment(ct, settings), _Reporter(options.quiet))
+    reporter = _Reporter(options.quiet)
+    try:
+        result = drain(segment(ct, settings), reporter.show)
+    finally:
+        reporter.close()
     result.seconds["Reading"] = reading
 
     written: dict[str, str] = {}

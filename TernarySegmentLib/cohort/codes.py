@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,7 +19,7 @@ import SimpleITK as sitk
 from TernarySegmentLib.engine.bitplanes import pack, words
 from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelfile import Model, Stage
-from TernarySegmentLib.engine.network import Backend, Network
+from TernarySegmentLib.engine.network import Backend, Network, relay
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.grids import Flips, Grid, flip, positions, to_grid
 from TernarySegmentLib.imaging.measure import measure
@@ -102,27 +103,15 @@ def describe(ct: sitk.Image, options: Options = Options()) -> Generator[Progress
         InputError: the image is not a usable CT, or no pancreas was found.
         ModelError: the model file is damaged, foreign or from a newer version.
     """
-    steps = segment(ct, options)
-    try:
-        while True:
-            progress = next(steps)
-            yield replace(progress, fraction=progress.fraction * SEGMENTED)
-    except StopIteration as end:
-        result = end.value
-    finally:
-        steps.close()
+    result = yield from relay(segment(ct, options), lambda told: replace(told, fraction=told.fraction * SEGMENTED))
     if not result.found:
         raise InputError("No pancreas was found in this scan, so there is nothing to compare; check that it shows one.")
-    describing = describe_mask(ct, result.mask, result.flipped, options)
-    try:
-        while True:
-            progress = next(describing)
-            yield replace(progress, fraction=SEGMENTED + (1 - SEGMENTED) * progress.fraction)
-    except StopIteration as end:
-        described: Description = end.value
-        return described
-    finally:
-        describing.close()
+    return (
+        yield from relay(
+            describe_mask(ct, result.mask, result.flipped, options),
+            lambda told: replace(told, fraction=SEGMENTED + (1 - SEGMENTED) * told.fraction),
+        )
+    )
 
 
 def describe_mask(
@@ -143,17 +132,14 @@ def describe_mask(
     started = time.monotonic()
     measures = measure(ct, mask)
     scan, turned = (flip(each, flipped) for each in (ct, mask))
+
+    def progress(fraction: float) -> Progress:
+        elapsed = time.monotonic() - started
+        remaining = elapsed * (1 - fraction) / fraction if fraction > 0 else None
+        return Progress("Describing the pancreas", fraction, elapsed, remaining)
+
     pooling = mean_trits(scan, turned, load_model(options.model), options.backend, options.threads)
-    try:
-        while True:
-            fraction = next(pooling)
-            elapsed = time.monotonic() - started
-            remaining = elapsed * (1 - fraction) / fraction if fraction > 0 else None
-            yield Progress("Describing the pancreas", fraction, elapsed, remaining)
-    except StopIteration as end:
-        means = end.value
-    finally:
-        pooling.close()
+    means = yield from relay(pooling, progress)
     return Description(means, measures.volume_ml, measures.mean_hu, fat_fraction(ct, mask), thumbnail_png(ct, mask))
 
 
@@ -181,20 +167,17 @@ def mean_trits(
     centre = inside.mean(0)
     reach = np.abs(inside - centre).max(0) + CONTEXT_MM
     share, done, sums = 1 / (len(SHIFTS) * len(model.fine)), 0, np.zeros(code_channels(model))
+
+    def told(done: int, part: float) -> float:
+        return (done + part) * share
+
     for shift in SHIFTS:
         channel = 0
         for stage in model.fine:
             scale = stage.graph.scale(stage.graph.bottleneck)
             grid = _grid_around(centre, reach, stage.spacing, scale, shift)
             weights = _block_sums(to_grid(sitk.Cast(mask != 0, sitk.sitkFloat32), grid, 0.0), scale)
-            steps = _bottleneck(scan, grid, stage, backend, threads)
-            try:
-                while True:
-                    yield (done + next(steps)) * share
-            except StopIteration as end:
-                trits = end.value
-            finally:
-                steps.close()
+            trits = yield from relay(_bottleneck(scan, grid, stage, backend, threads), partial(told, done))
             means = np.tensordot(weights, trits, 3) / weights.sum()
             sums[channel : channel + len(means)] += means / len(SHIFTS)
             channel += len(means)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from TernarySegmentLib.cohort.codes import Description, describe
 from TernarySegmentLib.cohort.index import Entry, Index, write_index
+from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.errors import InputError, TernarySegmentError
 from TernarySegmentLib.imaging.files.reading import VOLUME_SUFFIXES, read_ct
 from TernarySegmentLib.pipeline import Options, Progress
@@ -168,15 +169,7 @@ def _entry_of(scan: ArchivedScan, known: Entry | None) -> Entry:
 def _described(
     scan: ArchivedScan, options: Options, watch: Callable[[ArchivedScan, Progress], None]
 ) -> Description:  # fmt: skip
-    steps = describe(read_ct(scan.source), options)
-    try:
-        while True:
-            watch(scan, next(steps))
-    except StopIteration as end:
-        described: Description = end.value
-        return described
-    finally:
-        steps.close()
+    return drain(describe(read_ct(scan.source), options), lambda told: watch(scan, told))
 
 
 def _save(index: Index, fresh: list[tuple[Entry, Description]], without: dict[str, str], path: Path) -> Index:

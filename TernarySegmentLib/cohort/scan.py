@@ -12,18 +12,17 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from TernarySegmentLib import __version__
 from TernarySegmentLib.cohort.cases import Case
 from TernarySegmentLib.cohort.outputs import Outputs, report_of, write_outputs
 from TernarySegmentLib.cohort.record import Record, content_hash, read_record, record_path, stamp_of
+from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.errors import ClusterError, OutputError, TernarySegmentError
 from TernarySegmentLib.imaging.files.atomic import remains_of
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.imaging.files.series import read_slices
 from TernarySegmentLib.imaging.report.preview import thumbnail_png
-from TernarySegmentLib.pipeline import Options, Progress, Result, load_model, segment
+from TernarySegmentLib.pipeline import Options, Progress, load_model, segment
 from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions, scan_doubt
 
 log = logging.getLogger(__name__)
@@ -188,7 +187,7 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
     outputs.check_source(case.source)
     ct = read_slices(case.files) if case.series else read_ct(case.source)
     options = replace(work.options, confidence=True, region=case.region or work.options.region)
-    result = _result(ct, options, watch)
+    result = drain(segment(ct, options), watch)
     regions = find_suspicious_regions(result.mask, result.confidence_map) if result.confidence_map else []
     source = case.files if case.series else case.source
     written = dict(write_outputs(result, ct, source, outputs, case.name))
@@ -215,17 +214,6 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
         record, volume_ml=round(measures.volume_ml, 3), mean_hu=round(measures.mean_hu, 2),
         sd_hu=round(measures.sd_hu, 2), extent_rl_mm=right_left, extent_ap_mm=front_back, extent_si_mm=foot_head,
     )  # fmt: skip
-
-
-def _result(ct: sitk.Image, options: Options, watch: Callable[[Progress], None]) -> Result:
-    steps = segment(ct, options)
-    try:
-        while True:
-            watch(next(steps))
-    except StopIteration as end:
-        return end.value
-    finally:
-        steps.close()
 
 
 def _remove_remains(work: Work, case: Case) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from TernarySegmentLib.errors import InputError
 
 if TYPE_CHECKING:
     from TernarySegmentLib.cohort.index import Index, Neighbour
-    from TernarySegmentLib.cohort.indexing import ArchivedScan
+    from TernarySegmentLib.cohort.indexing import ArchivedScan, IndexStep
     from TernarySegmentLib.pipeline import Options, Progress
 
 EXIT_SOME_FAILED = 4
@@ -73,6 +74,7 @@ def run_index_command(options: argparse.Namespace) -> int:
     """
     from TernarySegmentLib.cohort.index import write_index
     from TernarySegmentLib.cohort.indexing import find_scans, grow_index
+    from TernarySegmentLib.engine.network import drain
 
     index = _index_to_grow(options)
     scans = find_scans(options.folder)
@@ -80,15 +82,14 @@ def run_index_command(options: argparse.Namespace) -> int:
     failures: list[str] = []
     reporter = _Reporter(options.quiet, len(scans))
     steps = grow_index(index, scans, options.output, _pipeline_options(options), reporter.within, options.thumbnails)
+
+    def show(step: IndexStep) -> None:
+        failures.extend([f"{step.scan.name}: {step.reason}"] if step.reason else [])
+        reporter.show(step.scan, step.reason or ("described" if step.added else "in the index"))
+
     try:
-        while True:
-            step = next(steps)
-            failures += [f"{step.scan.name}: {step.reason}"] if step.reason else []
-            reporter.show(step.scan, step.reason or ("described" if step.added else "in the index"))
-    except StopIteration as end:
-        index = end.value
+        index = drain(steps, show)
     finally:
-        steps.close()
         reporter.close()
     if options.refit:
         index = index.refitted()
@@ -196,7 +197,7 @@ def run_similar_command(options: argparse.Namespace) -> int:
     if not index.entries:
         raise InputError(f"The index “{options.index}” holds no scan; add some with: ternarysegment index")
     steps = describe(read_ct(options.scan), settings)
-    found = drain(steps if options.quiet else _shown(steps))
+    found = drain(steps) if options.quiet else drain(steps, _stage_printer())
     neighbours = index.search(found.means, options.count, settings.backend, settings.threads)
     print(f"This scan: {found.volume_ml:.1f} mL, {found.mean_hu:.0f} HU, fat {100 * found.fat_fraction:.1f} %")
     for rank, each in enumerate(neighbours, 1):
@@ -206,20 +207,17 @@ def run_similar_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _shown(steps: Any) -> Any:
-    """The same steps, each stage printed when it begins."""
+def _stage_printer() -> Callable[[Progress], None]:
+    """Prints each stage when it begins."""
     stage = ""
-    try:
-        while True:
-            progress = next(steps)
-            if progress.stage != stage:
-                stage = progress.stage
-                print(f"{progress.elapsed_s:6.1f} s  {stage}", file=sys.stderr, flush=True)
-            yield progress
-    except StopIteration as end:
-        return end.value
-    finally:
-        steps.close()
+
+    def show(progress: Progress) -> None:
+        nonlocal stage
+        if progress.stage != stage:
+            stage = progress.stage
+            print(f"{progress.elapsed_s:6.1f} s  {stage}", file=sys.stderr, flush=True)
+
+    return show
 
 
 def _line(neighbour: Neighbour) -> str:

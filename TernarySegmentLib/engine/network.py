@@ -26,6 +26,8 @@ from TernarySegmentLib.engine.scores import Scores
 
 Backend = Literal["auto", "numba", "numpy"]
 Outcome = TypeVar("Outcome")
+Told = TypeVar("Told")
+Passed = TypeVar("Passed")
 
 
 class Kernels(Protocol):
@@ -264,10 +266,22 @@ def run_all(
         wait(futures)
 
 
-def drain(steps: Generator[Any, None, Outcome]) -> Outcome:
-    """Run a computation to its end without watching it, and return its outcome."""
+def relay(steps: Generator[Told, None, Outcome], change: Callable[[Told], Passed]) -> Generator[Passed, None, Outcome]:
+    """Run a computation as part of another: pass on what it yields, changed, return its outcome, and close it."""
+    try:
+        while True:
+            yield change(next(steps))
+    except StopIteration as end:
+        return cast(Outcome, end.value)
+    finally:
+        steps.close()
+
+
+def drain(steps: Generator[Told, None, Outcome], watch: Callable[[Told], object] = lambda _told: None) -> Outcome:
+    """Run a computation to its end, show ``watch`` what it yields, and return its outcome."""
+    watched = relay(steps, watch)
     while True:
         try:
-            next(steps)
+            next(watched)
         except StopIteration as end:
             return cast(Outcome, end.value)

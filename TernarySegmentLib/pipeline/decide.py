@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelfile import Stage
-from TernarySegmentLib.engine.network import Network
+from TernarySegmentLib.engine.network import Network, relay
 from TernarySegmentLib.imaging.grids import (
     Box,
     Grid,
@@ -71,17 +72,14 @@ def decide(
     levels = hu_to_levels(to_grid(ct, grid), window)
     begun = start + 0.3 * (stop - start)  # resampling takes about a third
     share = (stop - begun) / len(stages)
+
+    def told(index: int, part: float) -> Progress:
+        return clock.at(name, begun + (index + part) * share)
+
     margins, backend = [], ""
     for index, stage in enumerate(stages):
         network = Network(stage.graph, stage.weights, options.backend, options.threads)
-        steps = network.run(levels)
-        try:
-            while True:
-                yield clock.at(name, begun + (index + next(steps)) * share)
-        except StopIteration as end:
-            scores = end.value
-        finally:
-            steps.close()
+        scores = yield from relay(network.run(levels), partial(told, index))
         margins.append(np.clip(scores.margin * np.float32(network.score_step), -CLIP_LOGITS, CLIP_LOGITS))
         backend = network.kernels.NAME
     margin = sum(margins[1:], margins[0]) / np.float32(len(margins))
