@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from TernarySegmentLib.engine import modelcheck, modelfile
 from TernarySegmentLib.engine.graph import Graph, Layer, unet
 from TernarySegmentLib.engine.levels import hu_to_levels
-from TernarySegmentLib.engine.network import Network, drain, fold_levels
+from TernarySegmentLib.engine.network import Network, drain, fold_levels, relay
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights
 from TernarySegmentLib.engine.thresholds import BatchNorm, fold
 from TernarySegmentLib.errors import ModelError
@@ -215,3 +215,30 @@ def test_a_block_of_eight_voxels_becomes_eight_channels_in_the_order_that_the_gr
     border = np.ones(folded.shape[:3], bool)
     border[1:-1, 1:-1, 1:-1] = False
     assert not folded[border].any()
+
+
+def test_a_relayed_computation_gives_its_outcome_and_is_closed_with_the_one_around_it():
+    closed = []
+
+    def inner():
+        try:
+            yield 1
+            yield 2
+            return "outcome"
+        finally:
+            closed.append(True)
+
+    def outer():
+        return (yield from relay(inner(), lambda told: 10 * told))
+
+    watched: list[int] = []
+    assert drain(outer(), watched.append) == "outcome"
+    assert watched == [10, 20]
+    assert len(closed) == 1
+    steps = outer()
+    next(steps)
+    steps.close()
+    assert len(closed) == 2
+    with pytest.raises(ZeroDivisionError):
+        drain(outer(), lambda told: told / 0)
+    assert len(closed) == 3
