@@ -91,6 +91,7 @@ class TernarySegmentWidget(ScriptedLoadableModuleWidget):
         for name in [name for name in sys.modules if name.split(".")[0] == "TernarySegmentLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+        slicer.modules.TernarySegmentWidget.enter()  # Slicer sets it up, but does not say that it is on the screen
 
 
 class TernarySegmentLogic(ScriptedLoadableModuleLogic):

@@ -69,6 +69,7 @@ TYPOS = {
     "slicer.app": "slicer.app.layoutManger()",
     "a layout manager": "slicer.app.layoutManager().resetThreeDVews()",
     "a module": "slicer.modules.segmentatons.logic()",
+    "a module's widget": "slicer.modules.TernarySegmntWidget",
     "a module's logic": "slicer.modules.markups.logic().JumpSlicesToLocaton(0, 0, 0, True)",
     "vtk": "vtk.vtkComand.ModifiedEvent",
 }

@@ -427,4 +427,6 @@ def test_reload_gives_a_working_panel_and_stops_the_old_run(host, ready):
     assert segmentations() == 0
     assert host.process_events(until=lambda: fresh.ui.segmentButton.enabled, timeout=20)
     assert segment(host, fresh) is not None
+    slicer.mrmlScene.Clear()
+    assert fresh.panel.parameters is not None  # taken up again, as by a panel that is on the screen
     fresh.cleanup()

@@ -316,6 +316,8 @@ class Checker(ast.NodeVisitor):
     def _look_up(self, owner: Any, name: str, writing: bool) -> tuple[bool, Any]:
         if owner == UI:
             return name in self.ui, Qt(self.ui[name]) if name in self.ui else None
+        if owner == MODULES and name.endswith("Widget"):  # Slicer keeps a scripted module's widget under its class
+            return name in self.project, None
         if owner == MODULES:
             logic = MODULE_LOGICS.get(name)
             return logic is not None, Method(Vtk(logic), "module") if logic else None

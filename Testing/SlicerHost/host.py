@@ -50,7 +50,10 @@ class qSlicerScriptedLoadableModuleWidget(widgets.qMRMLWidget):
     HIDDEN = ("host", "module_name")
 
     def reload(self) -> None:
-        """Make the Python half again from the module's present source; slicer.util.reloadScriptedModule calls it."""
+        """Make the Python half again from the module's present source; slicer.util.reloadScriptedModule calls it.
+
+        As in Slicer the new one is set up, but not told that it is on the screen.
+        """
         self.host._instantiate(self.module_name)
 
 
@@ -218,15 +221,16 @@ class Host:
         QVBoxLayout(panel)
         panel.setMRMLScene(self.scene.mrml)
         cpp_module.representation = panel
-        self._instantiate(name)
-        return getattr(slicer.modules, f"{name}Widget")
+        widget = self._instantiate(name)
+        getattr(widget, "enter", lambda: None)()  # a module need not have it; its base class does not
+        return widget
 
-    def _instantiate(self, name: str) -> None:
+    def _instantiate(self, name: str) -> Any:
         panel = pythonqt.unwrap(getattr(slicer.modules, name.lower())).representation
         widget = getattr(sys.modules[name], f"{name}Widget")(pythonqt.wrap(panel))
         setattr(slicer.modules, f"{name}Widget", widget)
         widget.setup()
-        widget.enter()
+        return widget
 
     def panel_of(self, widget: Any) -> QWidget:
         """The PySide6 widget behind a module widget or a proxy."""
@@ -308,9 +312,8 @@ class Host:
         if self.closed:
             return
         self.closed = True
-        for name, value in list(vars(slicer.modules).items()):
-            if name.endswith("Widget") and hasattr(value, "cleanup"):
-                value.cleanup()
+        for name in [name for name in vars(slicer.modules) if name.endswith("Widget")]:
+            self.qt_app.moduleManager().moduleAboutToBeUnloaded.emit(name.removesuffix("Widget"))
         if self._four_up is not None:
             for view in self._four_up.views():
                 view.shut()

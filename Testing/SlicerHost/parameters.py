@@ -1,4 +1,7 @@
-"""slicer.parameterNodeWrapper: typed parameters kept in a vtkMRMLScriptedModuleNode and bound to widgets."""
+"""slicer.parameterNodeWrapper: typed parameters kept in a vtkMRMLScriptedModuleNode and bound to widgets.
+
+Compared with Slicer's folder of that name in 5.10, 5.12 and 5.13; docs/developer.md has what deviates on purpose.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import slicer.util
 import vtk
 
 __all__ = [
@@ -92,51 +96,46 @@ class _Parameter:
         self.kind, self.notes, self.optional = _split(hint)
         noted = [n.value for n in self.notes if isinstance(n, Default)]
         self.is_node = isinstance(self.kind, type) and hasattr(self.kind, "GetNodeTagName")
-        if self.is_node and (has_default or noted):
-            raise ValueError(f"{name}: a node parameter takes no default")
         if not self.is_node and self.kind not in (str, int, float, bool, pathlib.Path) and not _is_enum(self.kind):
             raise TypeError(f"{name}: the host's parameterNodeWrapper does not know {self.kind}")
         self.default = default if has_default else noted[0] if noted else self._empty()
 
     def _empty(self) -> Any:
+        """Slicer asks neither range nor choices for it: where they forbid it, making the wrapper raises."""
         if self.is_node or self.optional:
             return None
-        choice = next((n for n in self.notes if isinstance(n, Choice)), None)
-        low = next((n.minimum for n in self.notes if isinstance(n, WithinRange | Minimum)), None)
-        if choice is not None or _is_enum(self.kind):
-            return next(iter(choice.choices if choice is not None else self.kind))
-        return self.kind() if low is None else self.kind(max(low, self.kind()))
+        return next(iter(self.kind)) if _is_enum(self.kind) else self.kind()
 
     def is_in(self, node: Any) -> bool:
         return bool(node.HasParameter(self.name))
 
     def write(self, node: Any, value: Any) -> None:
-        if self.is_node:
-            if value is not None and not isinstance(value, str) and not isinstance(value, self.kind):
-                raise TypeError(f"{self.name} takes a {self.kind.__name__}, not a {type(value).__name__}")
-            node.SetParameter(self.name, "")  # so that None can be told from never written
-            node.SetNodeReferenceID(self.name, value if value is None or isinstance(value, str) else value.GetID())
-            return
-        if value is None and self.optional:
-            node.SetParameter(self.name, "None")
-            return
-        wanted = (int, float) if self.kind is float else (str, pathlib.Path) if self.kind is pathlib.Path else self.kind
-        if not isinstance(value, wanted):
+        nullable = self.is_node or self.optional
+        if value is None and not nullable:
+            raise ValueError(f"{self.name} takes no None")
+        wanted = (int, float) if self.kind is float else self.kind
+        if value is not None and not isinstance(value, wanted):
             raise TypeError(f"{self.name} takes {self.kind.__name__}, not {value!r}")
         for note in self.notes:
             if isinstance(note, Validator):
                 note.validate(value)  # type: ignore[attr-defined]
-        node.SetParameter(self.name, value.name if isinstance(value, enum.Enum) else str(value))
+        if self.is_node:
+            node.SetParameter(self.name, "")  # so that None can be told from never written
+            node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
+        else:
+            node.SetParameter(self.name, value.name if isinstance(value, enum.Enum) else str(value))
 
     def read(self, node: Any) -> Any:
-        if self.is_node:
-            return node.GetNodeReference(self.name)
         if not self.is_in(node):
             self.write(node, self.default)
+        if self.is_node:
+            return node.GetNodeReference(self.name)
         text = node.GetParameter(self.name)
         if self.optional and text == "None":
             return None
         if _is_enum(self.kind):
+            if text not in self.kind.__members__:
+                raise ValueError(f"{text!r} is none of {self.kind}")
             return self.kind[text]
         return text == "True" if self.kind is bool else self.kind(text)
 
@@ -168,12 +167,15 @@ def parameterNodeWrapper(cls: type | None = None) -> Any:
         has_default = hasattr(cls, name)
         parameters[name] = _Parameter(name, hint, has_default, getattr(cls, name, None))
         setattr(cls, name, property(lambda s, n=name: s.getValue(n), lambda s, v, n=name: s.setValue(n, v)))
+    if "dataType" in vars(cls) or "allParameters" in vars(cls):
+        raise ValueError(f"{cls.__name__}: dataType and allParameters are the wrapper's own; rename the field")
     members = {k: v for k, v in vars(_Wrapper).items() if k == "__init__" or not k.startswith("__")}
     for name, member in members.items():
         if name != "__init__" and name in vars(cls):
             raise ValueError(f"{cls.__name__}.{name} would hide a method of the wrapper; rename the field")
         setattr(cls, name, member)
     cls.allParameters = parameters  # type: ignore[attr-defined]
+    cls.dataType = staticmethod(lambda name: cls._parameter(cls, name).hint)  # type: ignore[attr-defined]
     return cls
 
 
@@ -188,14 +190,15 @@ class _Cached:
     """
 
     def __init__(self, parameter: _Parameter, node: Any) -> None:
-        self._parameter, self._node = parameter, node
+        self._parameter, self._node, self._tag = parameter, node, None
         self.value = parameter.read(node)
         self._writing = False
         itself = weakref.ref(self)
         self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: itself() and itself()._modified())
 
     def __del__(self) -> None:
-        self._node.RemoveObserver(self._tag)
+        if self._tag is not None:
+            self._node.RemoveObserver(self._tag)
 
     def _modified(self) -> None:
         if not self._writing:
@@ -218,6 +221,8 @@ class _Wrapper:
     allParameters: dict[str, _Parameter]
 
     def __init__(self, parameterNode: Any, prefix: str | None = None):
+        if prefix:
+            raise NotImplementedError("the host's parameterNodeWrapper knows no prefix")
         self.parameterNode = parameterNode
         self._guis: dict[int, tuple[int, list]] = {}
         self._next_tag = 0
@@ -243,9 +248,6 @@ class _Wrapper:
 
     def default(self, name: str) -> Default:
         return Default(self._parameter(name).default)
-
-    def dataType(self, name: str) -> Any:
-        return self._parameter(name).hint
 
     def isCached(self, name: str) -> bool:
         self._parameter(name)
@@ -276,14 +278,13 @@ class _Wrapper:
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
         for name in mapping:
             self._parameter(name)
-        links = []
-        for name, widget in mapping.items():
-            link = _Link(widget, self._parameter(name))
+        links = [_Link(widget, self._parameter(name)) for name, widget in mapping.items()]
+        for link in links:
+            name = link.parameter.name
             link.write(self.getValue(name))
             callback = lambda name=name, link=link: self._from_gui(name, link)  # noqa: E731
             link.callback = lambda callback=callback: callback()
             link.signal().connect(_no_arguments(callback, link))
-            links.append(link)
         tag = self._next_tag
         self._next_tag += 1
         observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
@@ -298,17 +299,19 @@ class _Wrapper:
             link.signal().disconnect(link.connected)
 
     def _from_gui(self, name: str, link: _Link) -> None:
-        if not self._updating:
-            self.setValue(name, link.read())
+        with slicer.util.NodeModify(self):
+            if not self._updating:
+                self.setValue(name, link.read())
 
     def _to_gui(self) -> None:
         if self._updating:
             return
         self._updating = True
         try:
-            for _, links in list(self._guis.values()):
-                for link in links:
-                    link.write(self.getValue(link.parameter.name))
+            with slicer.util.NodeModify(self):  # what the widgets bring about is told once, while they are not asked
+                for _, links in list(self._guis.values()):
+                    for link in links:
+                        link.write(self.getValue(link.parameter.name))
         finally:
             self._updating = False
 
@@ -321,56 +324,87 @@ def _no_arguments(callback: Callable, link: _Link) -> Callable:
     return changed
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """How Slicer ties a widget to a parameter: types it can show, property and signal."""
+
+    types: tuple
+    attribute: str | None
+    signal: str | None
+
+
+_NUMBERS, _TEXTS = (float, int), (str,)
+_KINDS = {
+    "qMRMLNodeComboBox": _Kind((), None, "currentNodeChanged"),
+    "QCheckBox": _Kind((bool,), "checked", "stateChanged"),
+    "QPushButton": _Kind((bool,), "checked", "toggled"),
+    "ctkCheckablePushButton": _Kind((bool,), "checked", "toggled"),
+    "QSlider": _Kind((int,), "value", "valueChanged"),
+    "QSpinBox": _Kind((int,), "value", "valueChanged"),
+    "QDoubleSpinBox": _Kind(_NUMBERS, "value", "valueChanged"),
+    "ctkSliderWidget": _Kind(_NUMBERS, "value", "valueChanged"),
+    "QComboBox": _Kind((int, float, str, bool), None, "currentIndexChanged"),
+    "ctkComboBox": _Kind((int, float, str, bool), None, "currentIndexChanged"),
+    "QLineEdit": _Kind(_TEXTS, "text", "textChanged"),
+    "QLabel": _Kind(_TEXTS, "text", None),
+    "QTextEdit": _Kind(_TEXTS, "plainText", "textChanged"),
+    "ctkPathLineEdit": _Kind((pathlib.Path,), "currentPath", "currentPathChanged"),
+}
+
+
 class _Link:
     """One widget and the property and signal that carry its value."""
-
-    KINDS: typing.ClassVar[list] = [
-        ("qMRMLNodeComboBox", None, "currentNodeChanged"),
-        ("QCheckBox", "checked", "stateChanged"),
-        ("QPushButton", "checked", "toggled"),
-        ("ctkCheckablePushButton", "checked", "toggled"),
-        ("QSlider", "value", "valueChanged"),
-        ("QSpinBox", "value", "valueChanged"),
-        ("QDoubleSpinBox", "value", "valueChanged"),
-        ("ctkSliderWidget", "value", "valueChanged"),
-        ("QComboBox", None, "currentIndexChanged"),
-        ("ctkComboBox", None, "currentIndexChanged"),
-        ("QLineEdit", "text", "textChanged"),
-        ("QLabel", "text", None),
-        ("QTextEdit", "plainText", "textChanged"),
-        ("ctkPathLineEdit", "currentPath", "currentPathChanged"),
-    ]
 
     def __init__(self, widget: Any, parameter: _Parameter):
         self.widget, self.parameter = widget, parameter
         self.callback: Any = None
         self.connected: Any = None
         name = type(widget).__name__
-        found = next((k for k in self.KINDS if k[0] == name), None)
-        if found is None or (name == "qMRMLNodeComboBox") != parameter.is_node:
-            raise RuntimeError(f"a {name} cannot show the parameter {parameter.name!r} of type {parameter.hint}")
-        self.attribute, self.signal_name = found[1], found[2]
+        found = _KINDS.get(name)
         self.is_combo = name in ("QComboBox", "ctkComboBox")
-        self._prepare(name)
+        fits = found is not None and not parameter.optional and (
+            parameter.kind in found.types
+            or (parameter.is_node and name == "qMRMLNodeComboBox")
+            or (self.is_combo and _is_enum(parameter.kind))
+        )  # fmt: skip
+        if found is None or not fits:
+            raise RuntimeError(f"a {name} cannot show the parameter {parameter.name!r} of type {parameter.hint}")
+        self.attribute, self.signal_name = found.attribute, found.signal
+        if parameter.is_node:
+            widget.nodeTypes = (parameter.kind.__name__,)
+        elif self.is_combo:
+            self._fill()
+        elif name in ("QSlider", "QSpinBox", "QDoubleSpinBox", "ctkSliderWidget"):
+            self._limit(name)
+        elif name in ("QPushButton", "ctkCheckablePushButton"):
+            widget.checkable = True
 
-    def _prepare(self, name: str) -> None:
-        for note in self.parameter.notes:
-            if name in ("QSlider", "QSpinBox", "QDoubleSpinBox", "ctkSliderWidget"):
-                if isinstance(note, WithinRange | Minimum):
-                    self.widget.minimum = note.minimum
-                if isinstance(note, WithinRange | Maximum):
-                    self.widget.maximum = note.maximum
-                if isinstance(note, Decimals):
-                    self.widget.decimals = note.value
-                if isinstance(note, SingleStep):
-                    self.widget.singleStep = note.value
-        if self.is_combo:
-            choice = next((n.choices for n in self.parameter.notes if isinstance(n, Choice)), None)
-            self.items = list(choice) if choice is not None else list(self.parameter.kind)
-            if self.widget.count == 0:
-                self.widget.addItems(
-                    [getattr(i, "value", i) if isinstance(i, enum.Enum) else str(i) for i in self.items]
-                )
+    def _note(self, *kinds: type) -> Any:
+        return next((note for note in self.parameter.notes if isinstance(note, kinds)), None)
+
+    def _limit(self, name: str) -> None:
+        """The range of the parameter, whatever the form says; without one the widget's own limits."""
+        low, high = self._note(WithinRange, Minimum), self._note(WithinRange, Maximum)
+        if name in ("QSlider", "ctkSliderWidget") and not (low and high):
+            raise RuntimeError(f"a {name} cannot show {self.parameter.name!r}, which has no range")
+        whole = name in ("QSlider", "QSpinBox")
+        self.widget.minimum = low.minimum if low else -(2**31) if whole else float("-inf")
+        self.widget.maximum = high.maximum if high else 2**31 - 1 if whole else float("inf")
+        decimals, step = self._note(Decimals), self._note(SingleStep)
+        if not whole and (decimals is not None or self.parameter.kind is int):
+            self.widget.decimals = 0 if self.parameter.kind is int else decimals.value
+        if step is not None:
+            self.widget.singleStep = step.value
+
+    def _fill(self) -> None:
+        """The choices, in place of what the form holds."""
+        choice = self._note(Choice)
+        if choice is None and not _is_enum(self.parameter.kind):
+            raise RuntimeError(f"a combo box cannot show {self.parameter.name!r}, which has no Choice")
+        label = getattr(self.parameter.kind, "label", lambda item: item.name)
+        self.items = list(self.parameter.kind if _is_enum(self.parameter.kind) else choice.choices)
+        self.widget.clear()
+        self.widget.addItems([label(item) if isinstance(item, enum.Enum) else str(item) for item in self.items])
 
     def signal(self) -> Any:
         return getattr(self.widget, self.signal_name) if self.signal_name else _Never()
@@ -385,8 +419,7 @@ class _Link:
 
     def write(self, value: Any) -> None:
         if self.parameter.is_node:
-            if self.widget.currentNode() is not value:
-                self.widget.setCurrentNode(value)
+            self.widget.setCurrentNode(value)
         elif self.is_combo:
             if self.widget.currentIndex != self.items.index(value):
                 self.widget.setCurrentIndex(self.items.index(value))

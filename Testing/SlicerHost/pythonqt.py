@@ -178,7 +178,8 @@ class Wrapped(metaclass=WrapperMeta):
         if index >= 0:
             if not qt_object.metaObject().property(index).isWritable():
                 raise AttributeError(f"{qt_object.metaObject().className()}.{name} is read only")
-            if not qt_object.setProperty(name, unwrap(value)):
+            given = list(value) if isinstance(value, tuple) else unwrap(value)  # PythonQt takes any sequence for a list
+            if not qt_object.setProperty(name, given):
                 raise ValueError(f"property '{name}' of {qt_object.metaObject().className()} does not take {value!r}")
         elif not type(self)._plain:
             object.__setattr__(self, name, value)
