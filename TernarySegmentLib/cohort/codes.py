@@ -103,13 +103,13 @@ def describe(ct: sitk.Image, options: Options = Options()) -> Generator[Progress
         InputError: the image is not a usable CT, or no pancreas was found.
         ModelError: the model file is damaged, foreign or from a newer version.
     """
-    result = yield from relay(segment(ct, options), lambda told: replace(told, fraction=told.fraction * SEGMENTED))
+    result = yield from relay(segment(ct, options), lambda step: replace(step, fraction=step.fraction * SEGMENTED))
     if not result.found:
         raise InputError("No pancreas was found in this scan, so there is nothing to compare; check that it shows one.")
     return (
         yield from relay(
             describe_mask(ct, result.mask, result.flipped, options),
-            lambda told: replace(told, fraction=SEGMENTED + (1 - SEGMENTED) * told.fraction),
+            lambda step: replace(step, fraction=SEGMENTED + (1 - SEGMENTED) * step.fraction),
         )
     )
 
@@ -168,7 +168,7 @@ def mean_trits(
     reach = np.abs(inside - centre).max(0) + CONTEXT_MM
     share, done, sums = 1 / (len(SHIFTS) * len(model.fine)), 0, np.zeros(code_channels(model))
 
-    def told(done: int, part: float) -> float:
+    def fraction(done: int, part: float) -> float:
         return (done + part) * share
 
     for shift in SHIFTS:
@@ -177,7 +177,7 @@ def mean_trits(
             scale = stage.graph.scale(stage.graph.bottleneck)
             grid = _grid_around(centre, reach, stage.spacing, scale, shift)
             weights = _block_sums(to_grid(sitk.Cast(mask != 0, sitk.sitkFloat32), grid, 0.0), scale)
-            trits = yield from relay(_bottleneck(scan, grid, stage, backend, threads), partial(told, done))
+            trits = yield from relay(_bottleneck(scan, grid, stage, backend, threads), partial(fraction, done))
             means = np.tensordot(weights, trits, 3) / weights.sum()
             sums[channel : channel + len(means)] += means / len(SHIFTS)
             channel += len(means)

@@ -169,7 +169,7 @@ def _entry_of(scan: ArchivedScan, known: Entry | None) -> Entry:
 def _described(
     scan: ArchivedScan, options: Options, watch: Callable[[ArchivedScan, Progress], None]
 ) -> Description:  # fmt: skip
-    return drain(describe(read_ct(scan.source), options), lambda told: watch(scan, told))
+    return drain(describe(read_ct(scan.source), options), lambda step: watch(scan, step))
 
 
 def _save(index: Index, fresh: list[tuple[Entry, Description]], without: dict[str, str], path: Path) -> Index:

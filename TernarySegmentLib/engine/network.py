@@ -26,7 +26,7 @@ from TernarySegmentLib.engine.scores import Scores
 
 Backend = Literal["auto", "numba", "numpy"]
 Outcome = TypeVar("Outcome")
-Told = TypeVar("Told")
+Step = TypeVar("Step")
 Passed = TypeVar("Passed")
 
 
@@ -266,7 +266,7 @@ def run_all(
         wait(futures)
 
 
-def relay(steps: Generator[Told, None, Outcome], change: Callable[[Told], Passed]) -> Generator[Passed, None, Outcome]:
+def relay(steps: Generator[Step, None, Outcome], change: Callable[[Step], Passed]) -> Generator[Passed, None, Outcome]:
     """Run a computation as part of another: pass on what it yields, changed, return its outcome, and close it."""
     try:
         while True:
@@ -277,7 +277,7 @@ def relay(steps: Generator[Told, None, Outcome], change: Callable[[Told], Passed
         steps.close()
 
 
-def drain(steps: Generator[Told, None, Outcome], watch: Callable[[Told], object] = lambda _told: None) -> Outcome:
+def drain(steps: Generator[Step, None, Outcome], watch: Callable[[Step], object] = lambda _step: None) -> Outcome:
     """Run a computation to its end, show ``watch`` what it yields, and return its outcome."""
     watched = relay(steps, watch)
     while True:

@@ -73,13 +73,13 @@ def decide(
     begun = start + 0.3 * (stop - start)  # resampling takes about a third
     share = (stop - begun) / len(stages)
 
-    def told(index: int, part: float) -> Progress:
+    def progress(index: int, part: float) -> Progress:
         return clock.at(name, begun + (index + part) * share)
 
     margins, backend = [], ""
     for index, stage in enumerate(stages):
         network = Network(stage.graph, stage.weights, options.backend, options.threads)
-        scores = yield from relay(network.run(levels), partial(told, index))
+        scores = yield from relay(network.run(levels), partial(progress, index))
         margins.append(np.clip(scores.margin * np.float32(network.score_step), -CLIP_LOGITS, CLIP_LOGITS))
         backend = network.kernels.NAME
     margin = sum(margins[1:], margins[0]) / np.float32(len(margins))

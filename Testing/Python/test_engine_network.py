@@ -229,7 +229,7 @@ def test_a_relayed_computation_gives_its_outcome_and_is_closed_with_the_one_arou
             closed.append(True)
 
     def outer():
-        return (yield from relay(inner(), lambda told: 10 * told))
+        return (yield from relay(inner(), lambda step: 10 * step))
 
     watched: list[int] = []
     assert drain(outer(), watched.append) == "outcome"
@@ -240,5 +240,5 @@ def test_a_relayed_computation_gives_its_outcome_and_is_closed_with_the_one_arou
     steps.close()
     assert len(closed) == 2
     with pytest.raises(ZeroDivisionError):
-        drain(outer(), lambda told: told / 0)
+        drain(outer(), lambda step: step / 0)
     assert len(closed) == 3
