@@ -262,6 +262,16 @@ def test_messages_are_recorded_and_questions_answered(host, probe):
     slicer.util.errorDisplay("It broke")
     assert slicer.util.confirmOkCancelDisplay("Go on?") is False
     assert host.messages == [("errorDisplay", "It broke"), ("confirmOkCancelDisplay", "Go on?")]
+    assert slicer.util.messageBox("Done") == int(importlib.import_module("PySide6.QtWidgets").QMessageBox.Ok.value)
+    with pytest.raises(ValueError, match="text"):
+        slicer.util.errorDisplay(ValueError("It broke"))
+
+
+def test_the_events_that_wait_are_handled_while_a_message_is_shown_for_a_moment(host, qt):
+    seen = []
+    qt.QTimer.singleShot(0, lambda: seen.append("handled"))
+    slicer.util.delayDisplay("A moment")
+    assert seen == ["handled"]
 
 
 def test_nothing_is_installed_but_recorded(host, probe):

@@ -184,7 +184,11 @@ class Host:
 
     def _recorder(self, name: str, asks: bool = False) -> Callable:
         def display(text: str, *args: Any, **kwargs: Any) -> Any:
+            if not isinstance(text, str):
+                raise ValueError(f"slicer.util.{name} shows text, not {text!r}")
             self.messages.append((name, text))
+            if name == "delayDisplay":
+                self.qt_app.processEvents()
             if self.interactive and name != "delayDisplay":
                 buttons = QMessageBox.StandardButton
                 chosen = QMessageBox.question(None, "Slicer", text) if asks else QMessageBox.information(None, "", text)
@@ -192,7 +196,7 @@ class Host:
             if asks:
                 return self.answers.pop(0) if self.answers else True
             logging.getLogger("slicerhost").info("%s: %s", name, text)
-            return None
+            return int(QMessageBox.StandardButton.Ok.value) if name == "messageBox" else None
 
         return display
 
