@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from TernarySegmentLib import __version__, console
 from TernarySegmentLib.arguments import add_smoothing, add_threads, given_path, number
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from TernarySegmentLib.cohort.outputs import Outputs
     from TernarySegmentLib.pipeline import Progress, Result
-    from TernarySegmentLib.review.suspicious_regions import SuspiciousRegion
 
 EXIT_NOTHING_FOUND = 3
 
@@ -48,32 +47,6 @@ class _Reporter:
         """Leave the terminal clean."""
         if self.bar is not None:
             self.bar.close()
-
-
-def _report(
-    source: Path, ct: sitk.Image, result: Result, regions: list[SuspiciousRegion], outputs: dict[str, str]
-) -> dict[str, Any]:
-    """What ``--report`` writes: no patient data beyond the file's own name."""
-    from dataclasses import asdict
-
-    from TernarySegmentLib.review.confidence import format_confidence
-
-    return {
-        "input": source.name,
-        "found": result.found,
-        "measures": result.measures.as_dict() if result.measures else None,
-        "confidence": round(result.confidence, 3),
-        "confidence_text": format_confidence(result.confidence),
-        "suspicious_regions": [asdict(region) for region in regions],
-        "grid": {"size": ct.GetSize(), "spacing_mm": ct.GetSpacing()},
-        "region_lps_mm": result.region,
-        "warnings": list(result.warnings),
-        "seconds": result.seconds,
-        "backend": result.backend,
-        "model": result.model,
-        "version": __version__,
-        "outputs": outputs,
-    }
 
 
 def _segment(options: argparse.Namespace) -> int:
@@ -157,7 +130,7 @@ def _write(
     """Write what was asked for; ``written`` gets each name and path once it is there."""
     import time
 
-    from TernarySegmentLib.cohort.outputs import write_json, write_outputs
+    from TernarySegmentLib.cohort.outputs import report_of, write_json, write_outputs
     from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions
 
     started = time.monotonic()
@@ -166,7 +139,7 @@ def _write(
     result.seconds["Writing"] = round(time.monotonic() - started, 3)
     if options.report:
         regions = [] if result.confidence_map is None else find_suspicious_regions(result.mask, result.confidence_map)
-        report = _report(options.input, ct, result, regions, {**written, "report": str(options.report)})
+        report = report_of(options.input, ct, result, regions, {**written, "report": str(options.report)})
         write_json(report, options.report)
         written["report"] = str(options.report)
 

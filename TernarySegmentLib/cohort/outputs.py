@@ -152,7 +152,7 @@ def report_of(
         "measures": result.measures.as_dict() if result.measures else None,
         "confidence": round(result.confidence, 3),
         "confidence_text": format_confidence(result.confidence),
-        "places": [asdict(region) for region in regions],
+        "suspicious_regions": [asdict(region) for region in regions],
         "grid": {"size": ct.GetSize(), "spacing_mm": ct.GetSpacing()},
         "region_lps_mm": result.region,
         "warnings": list(result.warnings),
