@@ -120,8 +120,11 @@ def _curve(hu: Tensor, random: np.random.Generator) -> Tensor:
 
 def _shrunk(inside: Tensor, steps: int) -> Tensor:
     """A mask (D, H, W) less ``steps`` voxels at its border."""
-    kept = -F.max_pool3d(-inside[None, None], 2 * steps + 1, 1, steps)
-    return kept[0, 0]
+    beyond = -inside[None, None]
+    for axis in range(3):  # a box is the product of three lines, and a line is much cheaper
+        line = [1 + 2 * steps * (axis == each) for each in range(3)]
+        beyond = F.max_pool3d(beyond, line, 1, [length // 2 for length in line])
+    return -beyond[0, 0]
 
 
 def refill_stomach(hu: Tensor, labels: Tensor, random: np.random.Generator) -> Tensor:

@@ -108,6 +108,7 @@ class Trainer:
         self.partial = any(case.sparse or not all(case.known) for case in cases)
         self.sampler = PatchSampler(cases, settings)
         self.network = build(settings).to(self.device)
+        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as convolutions read it
         if settings.start and not (folder / CHECKPOINT).exists():
             self._start_from(Path(settings.start))
         self.average = copy.deepcopy(self.network)
