@@ -57,27 +57,30 @@ panel: $(VENV)/host-installed
 screenshots: $(VENV)/host-installed
 	$(BIN)/python Testing/SlicerHost/screenshots.py $(if $(CT),--ct "$(CT)")
 
-# weights with two trits a sum, trained on from the shipped ones with the labelled scans in SCANS and the partial ones in SLICES:
-# Testing/Data/two-trits.npz; a training that was stopped goes on when called again
+# the weights that ship, from the labelled scans in SCANS and the partial ones in SLICES: a network for each of FOLDS, judged on
+# the scans that it never saw, then all of them voting with VOTERS; a training that was stopped goes on when called again
 SCANS ?= data-local/btcv-native
 SLICES ?= data-local/nih-slices
+FOLDS ?= 0 2
+VOTERS ?= Testing/Data/generation-5.npz
 DATA := data-local/prepared-1.5mm
 COARSE_DATA := data-local/prepared-4mm
-SHIPPED := Resources/Models/pancreas.npz
 TRAIN = $(BIN)/python -m TernarySegmentLib.training
+CROSSVALIDATE = $(TRAIN) crossvalidate --data $(DATA) --source $(SCANS) --mirrored --coarse $(VOTERS) --folds $(FOLDS)
 weights: $(VENV)/test-installed
 	for grid in 1.5 4; do \
 	  $(TRAIN) prepare --source $(SCANS) --mirrored --target data-local/prepared-$${grid}mm --spacing $$grid --phantoms 8 && \
 	  $(TRAIN) prepare --source $(SLICES) --format nih-slices --target data-local/prepared-$${grid}mm --spacing $$grid --phantoms 0 \
 	  || exit 1; \
 	done
-	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --steps 400 --rate 7e-4 --seed 2 --start $(SHIPPED)
-	$(TRAIN) train --data $(DATA) --run runs/tune --preset tune --seed 31 --steps 1450 --start $(SHIPPED)
-	$(TRAIN) train --data $(DATA) --run runs/tune2 --preset tune --seed 32 --steps 1000 --start $(SHIPPED) --stage fine2
-	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine runs/tune runs/tune2 --fine-data $(DATA) \
-	  --origin "BTCV without fold 0, partial volumes of NIH Pancreas-CT, phantoms 1 to 8" -o out/pancreas.npz
-	$(TRAIN) calibrate --source $(SCANS) --mirrored --model out/pancreas.npz
-	$(TRAIN) evaluate --source $(SCANS) --mirrored --model out/pancreas.npz
+	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --fold none --seed 6
+	$(CROSSVALIDATE) --run runs/cv --preset fine --seed 50
+	$(CROSSVALIDATE) --run runs/tune --preset tune --seed 60 --start runs/cv
+	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine $(FOLDS:%=runs/tune/fold%) --fine-data $(DATA) \
+	  --vote $(VOTERS) --origin "BTCV, partial volumes of NIH Pancreas-CT, phantoms 1 to 8" -o out/pancreas.npz
+	$(TRAIN) voters out/pancreas.npz fine fine3 fine4 -o out/never-saw-fold0.npz
+	$(TRAIN) calibrate --source $(SCANS) --mirrored --measured-with out/never-saw-fold0.npz --model out/pancreas.npz
+	$(TRAIN) evaluate --source $(SCANS) --mirrored --model out/never-saw-fold0.npz
 
 # what the Extensions Manager unpacks; Slicer's CMake package is stood in for, SLICER_DIR=... takes a real one
 SLICER_DIR ?= $(CURDIR)/Testing/Packaging

@@ -68,15 +68,18 @@ def _train(options: argparse.Namespace) -> None:
 def _crossvalidate(options: argparse.Namespace) -> None:
     import torch
 
-    from TernarySegmentLib.pipeline import Options, load_model
-    from TernarySegmentLib.training.crossvalidate import fold_model, judging_folds, train_fold
+    from TernarySegmentLib.pipeline import Options
+    from TernarySegmentLib.training.crossvalidate import coarse_stage, fold_model, judging_folds, train_fold
     from TernarySegmentLib.training.data import load_cases
     from TernarySegmentLib.training.evaluate import evaluate, summary_lines
     from TernarySegmentLib.training.folds import fold_of
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    cases, settings, coarse = load_cases(options.data), _settings(options), load_model(options.coarse)
+    cases, settings = load_cases(options.data), _settings(options)
+    if options.coarse.is_dir() and not options.coarse_data:
+        raise InputError("Say with --coarse-data which folder the coarse runs were trained on.")
+    coarse_cases = load_cases(options.coarse_data) if options.coarse.is_dir() else []
     stop = time.monotonic() + 60 * options.minutes
     folds = options.folds or judging_folds(cases)
     for fold in folds:
@@ -91,7 +94,7 @@ def _crossvalidate(options: argparse.Namespace) -> None:
 
     def compared() -> Iterator[Compared]:
         for fold in folds:
-            model = fold_model(options.run, cases, fold, coarse)
+            model = fold_model(options.run, cases, fold, coarse_stage(options.coarse, coarse_cases, fold))
             yield from evaluate([scan for scan in scans if fold_of(scan.name) == fold], Options(model=model))
 
     for line in summary_lines(compared()):
@@ -107,6 +110,7 @@ def _average(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from TernarySegmentLib.engine import modelfile
+    from TernarySegmentLib.training.crossvalidate import exported
     from TernarySegmentLib.training.data import load_cases
     from TernarySegmentLib.training.export import export_run
     from TernarySegmentLib.training.runs import settings_of
@@ -141,7 +145,7 @@ def _export(options: argparse.Namespace) -> None:
     cases = load_cases(options.fine_data)
     names = itertools.chain(["fine"], (f"fine{number}" for number in itertools.count(2)))
     for run in options.fine:
-        add(next(names), *export_run(run, cases))
+        add(next(names), *exported(run, cases))
     for stage, said in voters:
         add(next(names), replace(stage, spacing=stages["fine"].spacing), said)
     provenance["training data"] = options.origin
@@ -192,6 +196,22 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"{options.report / 'report.md'} and {len(report.scores)} pictures written")
 
 
+def _voters(options: argparse.Namespace) -> None:
+    from TernarySegmentLib.engine import modelfile
+
+    model = modelfile.load(options.model)
+    absent = sorted(set(options.names) - set(model.fine_names))
+    if absent:
+        raise InputError(f"{options.model} has no {', '.join(absent)}; it has {', '.join(model.fine_names)}.")
+    stages, provenance = {"coarse": model.stages["coarse"]}, {"voters of": f"{options.model.name}, {model.sha256}"}
+    for number, name in enumerate(options.names, 1):
+        own = f"fine{number}" if number > 1 else "fine"
+        stages[own], provenance[own] = model.stages[name], model.provenance.get(name, name)
+    print(
+        f"{options.output}: SHA-256 {modelfile.save(replace(model, stages=stages, provenance=provenance), options.output)}"
+    )
+
+
 def _judges(options: argparse.Namespace) -> list[Scan]:
     """The labelled scans of the validation fold."""
     from TernarySegmentLib.training.folds import split
@@ -215,7 +235,7 @@ def _calibrate(options: argparse.Namespace) -> None:
         scans = _scans(options, options.source or DEFAULT_SOURCE, options.mirrored or not options.source)
         judged = [(scan, fold_folder(options.crossvalidated, fold_of(scan.name)) / FOLD_MODEL) for scan in scans]
     else:
-        judged = [(scan, path) for scan in _judges(options)]
+        judged = [(scan, options.measured_with or path) for scan in _judges(options)]
     found_in = [voxels_of(scan, Options(options.backend, model=model)) for scan, model in judged]
     parts = [part for part in found_in if part is not None]
     if not parts:
@@ -350,7 +370,11 @@ def _parser() -> argparse.ArgumentParser:
     crossvalidate.add_argument("--source", type=Path, required=True, help="folder of the scans that judge")
     _source_options(crossvalidate)
     crossvalidate.add_argument("--run", type=Path, required=True, help="folder of the folds' run folders")
-    crossvalidate.add_argument("--coarse", type=Path, required=True, help="model file whose coarse network localises")
+    crossvalidate.add_argument(
+        "--coarse", type=Path, required=True,
+        help="model file whose coarse network localises, or folder with a coarse run for each fold (fold0, fold1, ...)",
+    )  # fmt: skip
+    crossvalidate.add_argument("--coarse-data", type=Path, help="folder that the coarse runs were trained on")
     crossvalidate.add_argument(
         "--folds", type=int, nargs="+", choices=range(FOLDS), help="default: all that hold a whole scan"
     )
@@ -375,6 +399,12 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--origin", default="", help="a sentence on the training data, kept in the file")
     export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
     export.set_defaults(run_command=_export)
+
+    voters = commands.add_parser("voters", help="write a model file with some of another one's fine networks")
+    voters.add_argument("model", type=Path, help="the other one")
+    voters.add_argument("names", nargs="+", metavar="NAME", help="its networks, such as fine fine3")
+    voters.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
+    voters.set_defaults(run_command=_voters)
 
     curves = commands.add_parser("curves", help="draw the learning curves of runs")
     curves.add_argument("run", type=Path, nargs="+", help="folders that train wrote")
@@ -433,6 +463,10 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument(
         "--crossvalidated", type=Path, metavar="RUN",
         help="folder that crossvalidate wrote: every scan's voxels come from the network that never saw it",
+    )  # fmt: skip
+    calibrate.add_argument(
+        "--measured-with", type=Path, metavar="MODEL",
+        help="take the voxels from this model file, whose voters never saw the scans, instead of the one rewritten",
     )  # fmt: skip
     calibrate.set_defaults(run_command=_calibrate)
     review.set_defaults(run_command=_review)

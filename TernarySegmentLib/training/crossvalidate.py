@@ -13,6 +13,7 @@ from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.training.data import Case, divided
 from TernarySegmentLib.training.export import export_run
 from TernarySegmentLib.training.folds import fold_of
+from TernarySegmentLib.training.runs import CHECKPOINT
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, Settings
 from TernarySegmentLib.training.train import Trainer
 
@@ -37,22 +38,50 @@ def train_fold(
 
     Args:
         runs: folder of the folds' run folders.
-        settings: of every fold, but for the fold itself.
+        settings: of every fold, but for the fold itself and the seed, to which its number is added: networks that
+            are to vote should differ. Where ``start`` is a folder of this kind, each fold starts from its own.
         cases: all prepared cases.
         fold: whose scans are kept back.
         until: asked after every step; True saves and stops, to be resumed later.
         every: steps between evaluations around the true pancreas.
         compiled: use torch.compile.
     """
-    trainer = Trainer(fold_folder(runs, fold), settings.changed(fold=fold), *divided(cases, fold))
+    start = fold_folder(Path(settings.start), fold)
+    own = settings.changed(
+        fold=fold, seed=settings.seed + fold, start=str(start) if settings.start and start.is_dir() else settings.start
+    )
+    trainer = Trainer(fold_folder(runs, fold), own, *divided(cases, fold))
     for line in trainer.run(until, compiled, every):
         yield f"fold {fold}, {line}"
 
 
-def fold_model(runs: Path, cases: list[Case], fold: int, coarse: modelfile.Model) -> Path:
-    """Write one fold's integer network beside its run, with the coarse network of another model file."""
-    stage, made = export_run(fold_folder(runs, fold), cases)
-    stages = {"coarse": coarse.stages["coarse"], "fine": stage}
-    path = fold_folder(runs, fold) / FOLD_MODEL
-    modelfile.save(modelfile.Model(stages, LABELS, PANCREAS, {"fine": made}), path)
-    return path
+def coarse_stage(coarse: Path, cases: list[Case], fold: int) -> modelfile.Stage:
+    """The coarse network of a model file, or, of a folder of folds' run folders, the one that never saw this fold.
+
+    Args:
+        coarse: model file, or folder of run folders as :func:`fold_folder` names them.
+        cases: what the runs were trained on; of no use for a model file.
+        fold: whose scans it will judge.
+    """
+    if coarse.is_dir():
+        return export_run(fold_folder(coarse, fold), cases)[0]
+    return modelfile.load(coarse).stages["coarse"]
+
+
+def exported(run: Path, cases: list[Case]) -> tuple[modelfile.Stage, str]:
+    """A run's integer network and how it was made: as :func:`fold_model` wrote it, or newer."""
+    path = run / FOLD_MODEL
+    if path.exists() and path.stat().st_mtime > (run / CHECKPOINT).stat().st_mtime:
+        model = modelfile.load(path)
+        return model.stages["fine"], model.provenance["fine"]
+    return export_run(run, cases)
+
+
+def fold_model(runs: Path, cases: list[Case], fold: int, coarse: modelfile.Stage) -> Path:
+    """Write one fold's integer network beside its run, with a coarse network to localise for it."""
+    run = fold_folder(runs, fold)
+    stage, made = exported(run, cases)
+    modelfile.save(
+        modelfile.Model({"coarse": coarse, "fine": stage}, LABELS, PANCREAS, {"fine": made}), run / FOLD_MODEL
+    )
+    return run / FOLD_MODEL

@@ -117,15 +117,15 @@ class Settings:
 
 
 COARSE = Settings(
-    spacing=4.0, widths=(32, 64, 64), patch=(64, 64, 80), steps=1200, rate=1.5e-3, decay=0.6,
+    spacing=4.0, widths=(32, 64, 64), trits=2, patch=(64, 64, 80), steps=1200, rate=1.5e-3, decay=0.6,
     pancreas_share=0.3, seed=1, frozen_norm=0.0,
     stage="coarse",
 )  # fmt: skip
-FINE = Settings(spacing=1.5, trits=2, steps=3600, rate=2e-3, decay=0.6, pancreas_weight=2.0)
+FINE = Settings(spacing=1.5, trits=2, steps=4500, rate=2e-3, decay=0.6, pancreas_weight=2.0)
 PAPER = Settings(
     architecture="slices", widths=(32, 64, 128, 256), schedule="continuation", continuation_share=1.0, beta_start=3.0,
     spacing=1.5, patch=(32, 96, 128),
 )  # fmt: skip
 FULL = FINE.changed(weights="full", activations="relu", trits=1)
-TUNE = FINE.changed(steps=1800, rate=1e-3, decay=0.7)
+TUNE = FINE.changed(steps=2800, rate=1e-3, decay=0.7, pancreas_weight=1.0)
 PRESETS = {"coarse": COARSE, "fine": FINE, "tune": TUNE, "full": FULL, "paper": PAPER}

@@ -23,7 +23,7 @@ from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL
 
 DATA = Path(__file__).parents[1] / "Data"
-MODELS = (DEFAULT_MODEL, DATA / "predecessor.npz", DATA / "two-trits.npz")
+MODELS = (DEFAULT_MODEL, DATA / "predecessor.npz", DATA / "generation-5.npz")
 
 
 def test_contestants_take_turns_and_a_slow_one_sits_out():

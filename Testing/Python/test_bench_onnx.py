@@ -16,13 +16,13 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime, the judge
 from TernarySegmentLib.bench.onnx_export import export_onnx, single, to_onnx  # noqa: E402
 
 SHAPE = (16, 32, 48)
-TWO_TRITS = Path(__file__).parents[1] / "Data" / "two-trits.npz"
+ONE_TRIT = Path(__file__).parents[1] / "Data" / "generation-5.npz"
 
 
 def test_the_full_precision_sibling_of_several_trits_has_one_channel_for_each_sum():
-    stage = load_model(TWO_TRITS).stages["fine"]
+    stage = load_model().stages["fine"]
     alone = single(stage)
-    assert alone.graph == load_model().stages["fine"].graph
+    assert alone.graph == load_model(ONE_TRIT).stages["fine"].graph
     session = onnxruntime.InferenceSession(
         to_onnx(stage, SHAPE, "float").SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -38,7 +38,7 @@ def network_input() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("model", "name"), [(DEFAULT_MODEL, "coarse"), (DEFAULT_MODEL, "fine"), (TWO_TRITS, "fine")], ids=str
+    ("model", "name"), [(DEFAULT_MODEL, "coarse"), (DEFAULT_MODEL, "fine"), (ONE_TRIT, "fine")], ids=str
 )
 def test_the_ternary_form_gives_the_engines_scores_integer_for_integer(model, name, tmp_path):
     stage = load_model(model).stages[name]

@@ -151,7 +151,6 @@ STORED_OTHERWISE = {
     "air all around": lambda ct: sitk.ConstantPad(ct, [8] * 3, [8] * 3, -1024),
     "1 HU more": lambda ct: ct + 1,
 }
-SAME_VOXELS = ("other axis order", "turned")
 
 
 @pytest.fixture(scope="module", params=["phantom", "nih_pancreas_0004"])
@@ -173,9 +172,9 @@ def test_the_mask_hardly_changes_with_what_says_nothing_about_the_pancreas(stead
     ct, expected = steady
     mask = run(segment(STORED_OTHERWISE[variant](ct))).mask
     same = sitk.Resample(mask, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    # the same voxels in another order give the same mask; elsewhere 0.97 is the aim, and 0.935 to 0.952 what the two
-    # networks reach on the real CT
-    assert overlap(same, expected) >= (0.97 if variant in SAME_VOXELS else 0.92)
+    # 0.97 is the aim; the four networks reach 0.969 where every voxel of the real CT is brighter, 0.99 and more elsewhere
+    assert overlap(same, expected) >= (0.96 if variant == "1 HU more" else 0.97)
+
 
 
 def test_a_negative_voxel_size_in_a_nifti_file_is_noticed(coarse_phantom, tmp_path):
@@ -299,7 +298,7 @@ def test_bad_input_is_refused_in_one_sentence():
 
 
 def test_the_shipped_model_is_small_and_whole():
-    assert DEFAULT_MODEL.stat().st_size < 3e6
+    assert DEFAULT_MODEL.stat().st_size < 5e6
     with pytest.raises(ModelError):
         run(segment(make_phantom(0, spacing=(3.0, 3.0, 5.0)).ct, Options(model=Path("missing.npz"))))
 

@@ -23,6 +23,7 @@ from TernarySegmentLib.imaging.measure import same_grid  # noqa: E402
 from TernarySegmentLib.phantom import make_phantom  # noqa: E402
 from TernarySegmentLib.pipeline import DEFAULT_MODEL  # noqa: E402
 from TernarySegmentLib.training import __main__ as command_line  # noqa: E402
+from TernarySegmentLib.training.crossvalidate import FOLD_MODEL, fold_folder  # noqa: E402
 from TernarySegmentLib.training.folds import fold_of  # noqa: E402
 from TernarySegmentLib.training.settings import PANCREAS, SETTINGS_FILE  # noqa: E402
 from TernarySegmentLib.training.train import Trainer  # noqa: E402
@@ -110,7 +111,7 @@ def test_evaluate_judges_scans_a_sparse_one_and_a_twin_and_writes_a_report(tmp_p
 
 
 def test_crossvalidation_judges_every_scan_by_a_network_that_never_saw_it_and_goes_on_where_it_was(
-    tmp_path, scans, said
+    tmp_path, scans, said, capsys
 ):
     said("prepare", *source(scans), "--target", tmp_path / "data", "--spacing", TINY.spacing, "--phantoms", 0)
     runs = tmp_path / "runs"
@@ -126,6 +127,15 @@ def test_crossvalidation_judges_every_scan_by_a_network_that_never_saw_it_and_go
     assert any(line.startswith("mean Dice of 2 cases:") for line in lines)
     again = said(*command, "--eager")
     assert not any(line.startswith("fold") for line in again), "nothing is trained twice"
+    with pytest.raises(AssertionError, match="1 == 0"):
+        said(*command[:-1], runs)
+    assert "--coarse-data" in capsys.readouterr().err
+    said(*command[:-1], runs, "--coarse-data", tmp_path / "data")  # each fold's own network localises for it
+    for fold in folds:
+        own = modelfile.load(fold_folder(runs, fold) / FOLD_MODEL)
+        for layer, weights in own.stages["coarse"].weights.items():
+            for localises, segments in zip(arrays(weights), arrays(own.fine[0].weights[layer]), strict=True):
+                np.testing.assert_array_equal(localises, segments)
 
 
 def test_calibration_takes_each_scan_from_the_network_that_never_saw_it(tmp_path, scans, said, monkeypatch, capsys):
@@ -174,6 +184,22 @@ def test_evaluate_turns_headers_and_chooses_kernels_when_told(tmp_path, abdomen,
     assert same_grid(as_it_is.read()[0], flip_anterior_posterior(abdomen.ct))
     assert same_grid(turned.read()[0], abdomen.ct)
     assert (first.backend, second.backend) == ("auto", "numpy")
+
+
+def test_a_model_file_of_some_voters_holds_them_and_no_others(tmp_path, said, capsys):
+    shipped = modelfile.load(DEFAULT_MODEL)
+    kept = [shipped.fine_names[0], shipped.fine_names[-1]]
+    command = ["voters", DEFAULT_MODEL, *kept, "-o", tmp_path / "some.npz"]
+    said(*command)
+    some = modelfile.load(tmp_path / "some.npz")
+    assert some.fine_names == ("fine", "fine2")
+    for name, stage in zip(kept, some.fine, strict=True):
+        for layer, weights in stage.weights.items():
+            for own, given in zip(arrays(weights), arrays(shipped.stages[name].weights[layer]), strict=True):
+                np.testing.assert_array_equal(own, given)
+    with pytest.raises(AssertionError, match="1 == 0"):
+        said("voters", DEFAULT_MODEL, "fine9", "-o", tmp_path / "none.npz")
+    assert "has no fine9" in capsys.readouterr().err
 
 
 def arrays(weights: object) -> list[np.ndarray]:
