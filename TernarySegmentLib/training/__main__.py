@@ -207,9 +207,8 @@ def _voters(options: argparse.Namespace) -> None:
     for number, name in enumerate(options.names, 1):
         own = f"fine{number}" if number > 1 else "fine"
         stages[own], provenance[own] = model.stages[name], model.provenance.get(name, name)
-    print(
-        f"{options.output}: SHA-256 {modelfile.save(replace(model, stages=stages, provenance=provenance), options.output)}"
-    )
+    digest = modelfile.save(replace(model, stages=stages, provenance=provenance), options.output)
+    print(f"{options.output}: SHA-256 {digest}")
 
 
 def _judges(options: argparse.Namespace) -> list[Scan]:
