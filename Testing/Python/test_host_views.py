@@ -91,6 +91,20 @@ def test_three_d_view_shows_the_surface_once_it_is_made(host, segmented):
     assert orange(picture(host)[10:148, 202:]) > 500
 
 
+def test_three_d_view_looks_at_the_surface_alone_after_other_scenes_were_closed(host):
+    picture(host)
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    region.SetSize(400, 400, 400)
+    picture(host)
+    host.clear()
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    region.SetSize(40, 40, 40)
+    slicer.util.resetThreeDViews()
+    picture(host)
+    camera = host.four_up().views()[1].renderer.GetActiveCamera()
+    assert camera.GetDistance() < 200  # mm; 283 with the box and the letters of an empty view
+
+
 def test_mouse_wheel_goes_one_slice_on_and_stops_at_the_end(host, scan):
     from PySide6.QtCore import QPoint, QPointF, Qt
     from PySide6.QtGui import QWheelEvent

@@ -125,19 +125,24 @@ class Scene:
         self.view_logic.SetMRMLApplicationLogic(self.app_logic)
         self.view_logic.SetMRMLScene(self.mrml)
         self.view_node = self.view_logic.AddViewNode("1")
-        self.view_node.SetBoxVisible(False)
-        self.view_node.SetAxisLabelsVisible(False)
+        self._bare_3d_view()
         self.view_logics = vtk.vtkCollection()
         self.view_logics.AddItem(self.view_logic)
         self.app_logic.SetViewLogics(self.view_logics)
 
     def turn_views_back(self) -> None:
-        """Give the slice views the orientation they began with: an oblique scan turns them, and closing it does not.
+        """Give the views what they began with: an oblique scan turns the slice views, and closing it does not.
 
         A scene saved with a turned view logs an error of its own when it is loaded again.
         """
         for name, orientation in SLICE_VIEWS.items():
             self.slice_nodes[name].SetOrientation(orientation)
+        self._bare_3d_view()
+
+    def _bare_3d_view(self) -> None:
+        """No box and no letters in the 3D view; closing a scene brings them back, and the camera would take them in."""
+        self.view_node.SetBoxVisible(False)
+        self.view_node.SetAxisLabelsVisible(False)
 
     def add_slice_view(self, name: str, orientation: str, shown: bool = False) -> Any:
         """A slice node with logic and layers; one that is not shown belongs to a layout that was used before."""
