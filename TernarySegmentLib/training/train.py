@@ -242,7 +242,8 @@ class Trainer:
                 self._log(writer, values)
                 scores = " ".join(f"{name.removeprefix('dice/')} {value:.3f}" for name, value in values.items())
                 yield f"step {self.step}: loss {mean_loss:.3f}, {seconds_text(started)}, Dice {scores}"
-        self.save()
+        if self.step > first:  # a finished run stays as it is, and what was exported from it up to date
+            self.save()
         bar.close()
         writer.close()
 
