@@ -70,6 +70,18 @@ def test_unknown_attributes_are_refused_on_reading_and_writing(qt, name):
         setattr(button, name, 1)
 
 
+def test_what_is_known_of_a_class_outlives_the_widgets_that_were_looked_at(qt, host):
+    from PySide6.QtWidgets import QToolButton
+
+    assert QToolButton.staticMetaObject.className() == "QToolButton"
+    around = qt.QWidget()
+    button = qt.QToolButton(around)
+    button.connect("clicked(bool)", print)
+    button.text, _ = "Press", (button.text, button.className())
+    around.delete()
+    assert QToolButton.staticMetaObject.indexOfProperty("text") > 0
+
+
 def test_calling_a_property_as_pyside_does_fails(qt):
     with pytest.raises(TypeError):
         qt.QPushButton("Go").text()

@@ -261,7 +261,7 @@ class Host:
             target.window().show()
         self.process_events()
         at = target.rect().center()
-        if hasattr(target, "isChecked") and target.metaObject().className() in ("QCheckBox", "QRadioButton"):
+        if hasattr(target, "isChecked") and pythonqt.meta_of(target).className() in ("QCheckBox", "QRadioButton"):
             at = QPoint(8, target.height() // 2)  # the box and its text, not the empty space beside them
         if not target.isVisible():
             raise RuntimeError(f"'{target.objectName()}' is hidden, so nobody can click it")

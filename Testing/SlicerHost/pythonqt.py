@@ -123,6 +123,15 @@ class WrapperMeta(type):
         return found
 
 
+def meta_of(qt_object: QtCore.QObject) -> QtCore.QMetaObject:
+    """The meta object of an object's class.
+
+    Not by ``metaObject()``: PySide6 6.12 takes what that returns for a child of the object, and deletes the class's own
+    ``staticMetaObject``, for the whole process, with the first widget around such an object.
+    """
+    return type(qt_object).staticMetaObject
+
+
 class Wrapped(metaclass=WrapperMeta):
     """A QObject as PythonQt shows it."""
 
@@ -145,7 +154,7 @@ class Wrapped(metaclass=WrapperMeta):
 
     def __getattr__(self, name: str) -> Any:
         qt_object = self._alive()
-        meta = qt_object.metaObject()
+        meta = meta_of(qt_object)
         if name == "name":
             return qt_object.objectName()
         if meta.indexOfProperty(name) >= 0:
@@ -174,17 +183,17 @@ class Wrapped(metaclass=WrapperMeta):
             return
         qt_object = self._alive()
         name = "objectName" if name == "name" else name
-        index = qt_object.metaObject().indexOfProperty(name)
+        index = meta_of(qt_object).indexOfProperty(name)
         if index >= 0:
-            if not qt_object.metaObject().property(index).isWritable():
-                raise AttributeError(f"{qt_object.metaObject().className()}.{name} is read only")
+            if not meta_of(qt_object).property(index).isWritable():
+                raise AttributeError(f"{meta_of(qt_object).className()}.{name} is read only")
             given = list(value) if isinstance(value, tuple) else unwrap(value)  # PythonQt takes any sequence for a list
             if not qt_object.setProperty(name, given):
-                raise ValueError(f"property '{name}' of {qt_object.metaObject().className()} does not take {value!r}")
+                raise ValueError(f"property '{name}' of {meta_of(qt_object).className()} does not take {value!r}")
         elif not type(self)._plain:
             object.__setattr__(self, name, value)
         else:
-            raise AttributeError(f"{qt_object.metaObject().className()} has no attribute named '{name}' to set")
+            raise AttributeError(f"{meta_of(qt_object).className()} has no attribute named '{name}' to set")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Wrapped) and self._qt is other._qt
@@ -200,7 +209,7 @@ class Wrapped(metaclass=WrapperMeta):
 
     # -- what PythonQt adds to QObject or does its own way
     def className(self) -> str:
-        return self._alive().metaObject().className()
+        return meta_of(self._alive()).className()
 
     def delete(self) -> None:
         shiboken6.delete(self._alive())
@@ -240,14 +249,14 @@ class Wrapped(metaclass=WrapperMeta):
             raise ValueError(f"'{signal}' is not a signal signature such as 'clicked()'")
         own = getattr(qt_object, "SIGNATURES", {})
         normal = bytes(QtCore.QMetaObject.normalizedSignature(signal).data()).decode()
-        known = signal in own or qt_object.metaObject().indexOfSignal(normal) >= 0
+        known = signal in own or meta_of(qt_object).indexOfSignal(normal) >= 0
         if not known:
-            raise AttributeError(f"{qt_object.metaObject().className()} has no signal '{signal}'")
+            raise AttributeError(f"{meta_of(qt_object).className()} has no signal '{signal}'")
         return own.get(signal, match[1]), len([a for a in match[2].split(",") if a])
 
     def _arity(self, name: str) -> int:
         """How many arguments the longest signal of that name has; PythonQt takes that one."""
-        meta = self._alive().metaObject()
+        meta = meta_of(self._alive())
         methods = (meta.method(index) for index in range(meta.methodCount()))
         return max((m.parameterCount() for m in methods if bytes(m.name().data()).decode() == name), default=0)
 
