@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from inspect import ismodule
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,10 @@ def library_as_imported():
     for name in [name for name in sys.modules if name.split(".")[0] == "TernarySegmentLib"]:
         del sys.modules[name]
     sys.modules.update(before)
+    for package in before.values():  # "from package import module" takes what it finds there, imported or not
+        for name, each in list(vars(package).items()):
+            if ismodule(each) and each.__name__ == f"{package.__name__}.{name}" and each.__name__ not in before:
+                delattr(package, name)
 
 
 @pytest.fixture(scope="module")
