@@ -7,7 +7,7 @@ import itertools
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTI
 from TernarySegmentLib.training.sources import FORMATS, OWN_PATTERNS, Scan, pairs
 
 if TYPE_CHECKING:
+    from TernarySegmentLib.engine.modelfile import Model
     from TernarySegmentLib.training.evaluate import Compared
 
 DEFAULT_SOURCE = Path("data-local/btcv-native")
@@ -69,7 +70,7 @@ def _crossvalidate(options: argparse.Namespace) -> None:
     import torch
 
     from TernarySegmentLib.pipeline import Options
-    from TernarySegmentLib.training.crossvalidate import coarse_stage, fold_model, judging_folds, train_fold
+    from TernarySegmentLib.training.crossvalidate import coarse_networks, fold_model, judging_folds, train_fold
     from TernarySegmentLib.training.data import load_cases
     from TernarySegmentLib.training.evaluate import evaluate, summary_lines
     from TernarySegmentLib.training.folds import fold_of
@@ -77,9 +78,7 @@ def _crossvalidate(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     cases, settings = load_cases(options.data), _settings(options)
-    if options.coarse.is_dir() and not options.coarse_data:
-        raise InputError("Say with --coarse-data which folder the coarse runs were trained on.")
-    coarse_cases = load_cases(options.coarse_data) if options.coarse.is_dir() else []
+    coarse = coarse_networks(options.coarse, options.coarse_data)
     stop = time.monotonic() + 60 * options.minutes
     folds = options.folds or judging_folds(cases)
     for fold in folds:
@@ -94,7 +93,7 @@ def _crossvalidate(options: argparse.Namespace) -> None:
 
     def compared() -> Iterator[Compared]:
         for fold in folds:
-            model = fold_model(options.run, cases, fold, coarse_stage(options.coarse, coarse_cases, fold))
+            model = fold_model(options.run, cases, fold, coarse(fold))
             yield from evaluate([scan for scan in scans if fold_of(scan.name) == fold], Options(model=model))
 
     for line in summary_lines(compared()):
@@ -106,6 +105,19 @@ def _average(options: argparse.Namespace) -> None:
 
     average_runs(options.of, options.run)
     print(f"{options.run}: mean weights of {', '.join(map(str, options.of))}")
+
+
+def _voter_names() -> Iterator[str]:
+    """What a model file calls the networks that vote: fine, fine2, fine3 and so on."""
+    return itertools.chain(["fine"], (f"fine{number}" for number in itertools.count(2)))
+
+
+def _known_voters(model: Model, path: Path, names: Sequence[str]) -> Sequence[str]:
+    """The names of networks that vote, all of which a model file has."""
+    absent = sorted(set(names) - set(model.fine_names))
+    if absent:
+        raise InputError(f"{path} has no {', '.join(absent)}; it has {', '.join(model.fine_names)}.")
+    return names
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -130,10 +142,7 @@ def _export(options: argparse.Namespace) -> None:
     voters: list[tuple[modelfile.Stage, str]] = []
     if options.vote:
         older = modelfile.load(options.vote)
-        chosen = options.vote_stage or older.fine_names
-        absent = sorted(set(chosen) - set(older.fine_names))
-        if absent:
-            raise InputError(f"{options.vote} has no {', '.join(absent)}; it has {', '.join(older.fine_names)}.")
+        chosen = _known_voters(older, options.vote, options.vote_stage or older.fine_names)
         voters = [(older.stages[name], f"{name} of {options.vote.name}, SHA-256 {older.sha256}") for name in chosen]
     if options.coarse.is_file():
         model = modelfile.load(options.coarse)
@@ -143,7 +152,7 @@ def _export(options: argparse.Namespace) -> None:
     else:
         raise InputError("Say with --coarse-data which folder the coarse run was trained on.")
     cases = load_cases(options.fine_data)
-    names = itertools.chain(["fine"], (f"fine{number}" for number in itertools.count(2)))
+    names = _voter_names()
     for run in options.fine:
         add(next(names), *exported(run, cases))
     for stage, said in voters:
@@ -200,12 +209,9 @@ def _voters(options: argparse.Namespace) -> None:
     from TernarySegmentLib.engine import modelfile
 
     model = modelfile.load(options.model)
-    absent = sorted(set(options.names) - set(model.fine_names))
-    if absent:
-        raise InputError(f"{options.model} has no {', '.join(absent)}; it has {', '.join(model.fine_names)}.")
+    names = _known_voters(model, options.model, options.names)
     stages, provenance = {"coarse": model.stages["coarse"]}, {"voters of": f"{options.model.name}, {model.sha256}"}
-    for number, name in enumerate(options.names, 1):
-        own = f"fine{number}" if number > 1 else "fine"
+    for own, name in zip(_voter_names(), names, strict=False):
         stages[own], provenance[own] = model.stages[name], model.provenance.get(name, name)
     digest = modelfile.save(replace(model, stages=stages, provenance=provenance), options.output)
     print(f"{options.output}: SHA-256 {digest}")

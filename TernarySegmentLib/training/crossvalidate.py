@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from TernarySegmentLib.engine import modelfile
-from TernarySegmentLib.training.data import Case, divided
+from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.pipeline import load_model
+from TernarySegmentLib.training.data import Case, divided, load_cases
 from TernarySegmentLib.training.export import export_run
 from TernarySegmentLib.training.folds import fold_of
 from TernarySegmentLib.training.runs import CHECKPOINT
@@ -46,30 +48,37 @@ def train_fold(
         every: steps between evaluations around the true pancreas.
         compiled: use torch.compile.
     """
-    start = fold_folder(Path(settings.start), fold)
-    own = settings.changed(
-        fold=fold, seed=settings.seed + fold, start=str(start) if settings.start and start.is_dir() else settings.start
-    )
+    own = settings.changed(fold=fold, seed=settings.seed + fold)
+    if settings.start and fold_folder(Path(settings.start), fold).is_dir():
+        own = own.changed(start=str(fold_folder(Path(settings.start), fold)))
     trainer = Trainer(fold_folder(runs, fold), own, *divided(cases, fold))
     for line in trainer.run(until, compiled, every):
         yield f"fold {fold}, {line}"
 
 
-def coarse_stage(coarse: Path, cases: list[Case], fold: int) -> modelfile.Stage:
-    """The coarse network of a model file, or, of a folder of folds' run folders, the one that never saw this fold.
+def coarse_networks(coarse: Path, data: Path | None) -> Callable[[int], modelfile.Stage]:
+    """Give the network that localises for each fold; what is missing is refused now, before hours are spent.
 
     Args:
-        coarse: model file, or folder of run folders as :func:`fold_folder` names them.
-        cases: what the runs were trained on; of no use for a model file.
-        fold: whose scans it will judge.
+        coarse: model file, whose network serves all folds, or a folder with a run for each, see :func:`fold_folder`, of
+            which each fold takes the one that never saw it.
+        data: folder that such runs were trained on.
+
+    Raises:
+        InputError: it is a folder, and ``data`` is not given or holds no cases.
+        ModelError: the model file cannot be used.
     """
-    if coarse.is_dir():
-        return export_run(fold_folder(coarse, fold), cases)[0]
-    return modelfile.load(coarse).stages["coarse"]
+    if not coarse.is_dir():
+        stage = load_model(coarse).stages["coarse"]
+        return lambda _fold: stage
+    if data is None:
+        raise InputError("Say with --coarse-data which folder the coarse runs were trained on.")
+    cases = load_cases(data)
+    return lambda fold: export_run(fold_folder(coarse, fold), cases)[0]
 
 
 def exported(run: Path, cases: list[Case]) -> tuple[modelfile.Stage, str]:
-    """A run's integer network and how it was made: as :func:`fold_model` wrote it, or newer."""
+    """A run's integer network and how it was made, exported anew where that is older than its checkpoint."""
     path = run / FOLD_MODEL
     if path.exists() and path.stat().st_mtime > (run / CHECKPOINT).stat().st_mtime:
         model = modelfile.load(path)
