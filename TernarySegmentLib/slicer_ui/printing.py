@@ -15,6 +15,7 @@ from TernarySegmentLib.imaging.report.page import (
     HEIGHT_MM,
     MARGIN_MM,
     PAGE_SUFFIXES,
+    POINT_MM,
     WIDTH_MM,
     Block,
     Item,
@@ -96,7 +97,7 @@ def _write(painter: Any, item: Text, dots: float) -> None:
     """A line of text, in smaller letters where it would reach into the margin."""
     font = qt.QFont("Helvetica")
     font.setBold(item.bold)
-    size, room = dots * item.size * 25.4 / 72, dots * (WIDTH_MM - MARGIN_MM - item.x)
+    size, room = dots * item.size * POINT_MM, dots * (WIDTH_MM - MARGIN_MM - item.x)
     font.setPixelSize(round(size))
     font.setPixelSize(round(size * min(1.0, room / max(qt.QFontMetrics(font).horizontalAdvance(item.text), 1))))
     painter.setFont(font)
