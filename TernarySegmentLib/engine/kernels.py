@@ -20,8 +20,10 @@ from TernarySegmentLib.engine.bitplanes import (
     FeatureMap,
     Joined,
     PackedVectors,
+    gather,
     pair_table,
     product_table,
+    twin_table,
 )
 from TernarySegmentLib.engine.jit import compiled, mark_warm
 from TernarySegmentLib.engine.parameters import LABELS_TOGETHER, ConvolutionWeights, FirstWeights, HeadWeights
@@ -46,15 +48,16 @@ _look_up_short_row = vectors.lookup_row_block(_SHORT_ROW)
 _look_up_wide = vectors.lookup_block(_WIDE_VOXELS, 2)
 _look_up_narrow = vectors.lookup_block(_NARROW_VOXELS, 1)
 _count = vectors.popcount_block(_COUNT_VOXELS, vectors.LANES)
+_count_twins = vectors.popcount_block(_COUNT_VOXELS, vectors.LANES, 2)
 _count_one = vectors.popcount_block(1, vectors.LANES)
 _multiply_first = vectors.multiply_block(_FIRST_VOXELS, WORD // 8, lookup=False)
 _multiply_labels = vectors.multiply_block(_HEAD_VOXELS, LABELS_TOGETHER, lookup=True)
 _multiply_label = vectors.multiply_block(_HEAD_VOXELS, 1, lookup=True)
 _threshold16, _threshold32, _decide = vectors.threshold16, vectors.threshold32, vectors.decide
-_LOOKUP_WORDS = vectors.LOOKUP_WORDS
+_LOOKUP_WORDS, _TWIN_LOOKUP_WORDS = vectors.LOOKUP_WORDS, vectors.TWIN_LOOKUP_WORDS
 
-_PRODUCTS = product_table()
-_PAIRS = pair_table()
+_PAIRS, _TWINS = pair_table(), twin_table()
+_PRODUCTS, _TWIN_PRODUCTS = product_table(_PAIRS), product_table(_TWINS)
 
 
 @compiled(types.void(_PLANE, _PLANE, _CODES))
@@ -72,6 +75,26 @@ def _expand(nonzero: Any, negative: Any, codes: Any) -> None:
         target[2 * index + 1] = (nibbles >> np.uint64(3)) & mask
 
 
+@compiled(types.void(_PLANE, _PLANE, _CODES))
+def _expand_twins(nonzero: Any, negative: Any, codes: Any) -> None:
+    """Neighbouring words, twins, to doubled codes of their channel pairs' sums, uint8 (..., words·8), in that order."""
+    first, second = np.uint32(0x01010101), np.uint32(0x02020202)
+    left, right = nonzero.reshape(-1), negative.reshape(-1)
+    target = codes.reshape(-1).view(np.uint32)
+    for index in range(left.shape[0] // 2):
+        n, other_n = left[2 * index], left[2 * index + 1]
+        plus, other_plus = n & ~right[2 * index], other_n & ~right[2 * index + 1]
+        # a trit plus 1 has the bits (plus, not nonzero); the sum of two, plus 2, those of the table
+        ones, twos, fours = n ^ other_n, (plus ^ other_plus) | ~(n | other_n), plus & other_plus
+        for part in range(4):
+            shift = np.uint32(2 * part)
+            one, two, four = ones >> shift, twos >> shift, fours >> shift
+            target[4 * index + part] = (
+                (one & first) << np.uint32(1) | (two & first) << np.uint32(2) | (four & first) << np.uint32(3)
+                | (one & second) << np.uint32(3) | (two & second) << np.uint32(4) | (four & second) << np.uint32(5)
+            )  # fmt: skip
+
+
 @compiled(
     types.void(_CODES, uint8[::1], int8[:, ::1], int16[::1], int16[::1], _PLANE, _PLANE, *[int64] * 5),
     possible=vectors.AVX2,
@@ -81,6 +104,9 @@ def _convolve_lookup(
     trits: int, kernel: int, stride: int, start: int, stop: int,
 ) -> None:  # fmt: skip
     """``codes`` begins with the first slice that output slice ``start`` reads."""
+    twins = table.shape[0] != 16
+    most, parts = (_TWIN_LOOKUP_WORDS, 2) if twins else (_LOOKUP_WORDS, 1)  # so that 8 bits hold the sums
+    part_codes = CODES // parts
     height, width = out_nonzero.shape[1] - 2, out_nonzero.shape[2] - 2
     step = codes.shape[3]  # bytes from one voxel to the next
     line = step * codes.shape[2]
@@ -106,11 +132,11 @@ def _convolve_lookup(
                     for begin in range(0, width, voxels):
                         x = min(begin, width - voxels)
                         sums[:] = 0
-                        for row in range(9 * words):
-                            tap, word = divmod(row, words)
-                            source = base + tap // 3 * plane + (y + tap % 3) * line + x * step + word * CODES
-                            taps = place + (tap * run + word) * 8 * WORD * groups
-                            look_up = (source, step, taps, WORD * groups, words * 8 * WORD * groups)
+                        for row in range(9 * words * parts):
+                            tap, part = divmod(row, words * parts)
+                            source = base + tap // 3 * plane + (y + tap % 3) * line + x * step + part * part_codes
+                            taps = place + (tap * run * CODES + part * part_codes) // 2 * WORD * groups
+                            look_up = (source, step, taps, part_codes // 2, WORD * groups, words * 8 * WORD * groups)
                             if voxels == _LONG_ROW:
                                 _look_up_long_row(*look_up, table.ctypes.data, sums.ctypes.data)
                             else:
@@ -134,8 +160,8 @@ def _convolve_lookup(
                 sums[:] = 0
                 taps = place
                 for tap in range(kernel * kernel):
-                    for word in range(0, run, _LOOKUP_WORDS):
-                        count = min(_LOOKUP_WORDS, run - word)
+                    for word in range(0, run, most):
+                        count = min(most, run - word)
                         offset = tap // kernel * plane + tap % kernel * line + word * CODES
                         if groups == 2:
                             _look_up_wide(
@@ -159,18 +185,21 @@ def _convolve_lookup(
 
 
 @compiled(
-    types.void(_PLANE, _PLANE, uint32[:, ::1], uint32[:, ::1], int32[::1], int32[::1], _PLANE, _PLANE, *[int64] * 5)
+    types.void(_PLANE, _PLANE, uint32[:, ::1], uint32[:, ::1], int32[::1], int32[::1], _PLANE, _PLANE, *[int64] * 6)
 )  # fmt: skip
 def _convolve_popcount(
     nonzero: Any, negative: Any, weights_nonzero: Any, weights_negative: Any, low: Any, high: Any,
-    out_nonzero: Any, out_negative: Any, trits: int, kernel: int, stride: int, start: int, stop: int,
+    out_nonzero: Any, out_negative: Any, alike: int, trits: int, kernel: int, stride: int, start: int, stop: int,
 ) -> None:  # fmt: skip
-    """The planes begin with the first slice that output slice ``start`` reads."""
+    """The planes begin with the first slice that output slice ``start`` reads; twins lie side by side.
+
+    ``alike`` words share a word of weights: 2 of twins, else 1.
+    """
     height, width = out_nonzero.shape[1] - 2, out_nonzero.shape[2] - 2
     step = 4 * nonzero.shape[3]
     line = step * nonzero.shape[2]
     plane = line * nonzero.shape[1]
-    run = kernel * nonzero.shape[3]
+    run = kernel * nonzero.shape[3] // alike  # of weights
     inset = 1 - kernel // 2
     channels = low.shape[0] // trits
     starts = np.empty(_COUNT_VOXELS, np.int64)
@@ -186,11 +215,15 @@ def _convolve_popcount(
                 for tap in range(kernel * kernel):
                     offset = tap // kernel * plane + tap % kernel * line
                     place = 4 * (tap * run * channels + channel)
-                    _count(
+                    count = (
                         starts.ctypes.data, nonzero.ctypes.data + offset, negative.ctypes.data + offset, run,
                         weights_nonzero.ctypes.data + place, weights_negative.ctypes.data + place, 4 * channels,
                         sums.ctypes.data,
                     )  # fmt: skip
+                    if alike == 2:
+                        _count_twins(*count)
+                    else:
+                        _count(*count)
                 for voxel in range(min(_COUNT_VOXELS, height * width - first)):
                     y, x = divmod(first + voxel, width)
                     for out in range(channel, trits * channels, channels):
@@ -298,17 +331,29 @@ def _dot_products(
 mark_warm()  # every kernel above has been compiled, or read from the cache, by now
 
 
-def _expanded(source: FeatureMap) -> np.ndarray:
-    """Doubled codes of bordered slices, uint8 (slices, H + 2, W + 2, words·16)."""
-    codes = np.empty((*source.nonzero.shape[:3], source.nonzero.shape[3] * CODES), np.uint8)
-    _expand(source.nonzero, source.negative, codes)
+def _expanded(read: FeatureMap, twins: bool) -> np.ndarray:
+    """Doubled codes of bordered slices, uint8 (slices, H + 2, W + 2, words·16), of twins words·8."""
+    codes = np.empty((*read.nonzero.shape[:3], read.nonzero.shape[3] * CODES // (2 if twins else 1)), np.uint8)
+    (_expand_twins if twins else _expand)(read.nonzero, read.negative, codes)
     return codes
+
+
+def _slices(source: FeatureMap | Joined, start: int, stop: int, twins: np.ndarray | None) -> FeatureMap:
+    """Bordered slices of a tensor, twins (``bitplanes.twins``) side by side."""
+    read = source.slices(start, stop)
+    if twins is None or (np.diff(twins.ravel()) == 1).all():
+        return read
+    nonzero, negative = (
+        gather([plane[..., word] for word in twins.ravel()]) for plane in (read.nonzero, read.negative)
+    )
+    return FeatureMap(nonzero, negative, read.channels)
 
 
 def _read(source: FeatureMap | Joined, weights: ConvolutionWeights, rows: slice) -> FeatureMap:
     """The bordered slices that a convolution needs for its output slices ``rows``."""
     begin = rows.start * weights.stride + 1 - weights.kernel // 2
-    return source.slices(begin, begin + (rows.stop - rows.start - 1) * weights.stride + weights.kernel)
+    end = begin + (rows.stop - rows.start - 1) * weights.stride + weights.kernel
+    return _slices(source, begin, end, weights.twins)
 
 
 def first(levels: np.ndarray, weights: FirstWeights, out: FeatureMap, rows: slice) -> None:
@@ -320,8 +365,10 @@ def first(levels: np.ndarray, weights: FirstWeights, out: FeatureMap, rows: slic
 
 def convolve_lookup(source: FeatureMap | Joined, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
     """:func:`convolve` by table lookups; needs AVX2."""
+    twins = weights.twins is not None
     _convolve_lookup(
-        _expanded(_read(source, weights, rows)), weights.lookups, _PRODUCTS, *weights.bounds16,
+        _expanded(_read(source, weights, rows), twins), weights.lookups, _TWIN_PRODUCTS if twins else _PRODUCTS,
+        *weights.bounds16,
         out.nonzero, out.negative, weights.trits, weights.kernel, weights.stride, rows.start, rows.stop,
     )  # fmt: skip
 
@@ -332,8 +379,8 @@ def convolve_popcount(
     """:func:`convolve` by population counts; runs everywhere."""
     read = _read(source, weights, rows)
     _convolve_popcount(
-        read.nonzero, read.negative, *weights.planes, *weights.bounds32, out.nonzero, out.negative, weights.trits,
-        weights.kernel, weights.stride, rows.start, rows.stop,
+        read.nonzero, read.negative, *weights.planes, *weights.bounds32, out.nonzero, out.negative,
+        1 if weights.twins is None else 2, weights.trits, weights.kernel, weights.stride, rows.start, rows.stop,
     )  # fmt: skip
 
 
@@ -346,8 +393,10 @@ def convolve(source: FeatureMap | Joined, weights: ConvolutionWeights, out: Feat
 
 def head(source: FeatureMap | Joined, weights: HeadWeights, out: Scores, rows: slice) -> None:
     """See :func:`TernarySegmentLib.engine.reference.head`."""
-    codes = _expanded(source.slices(rows.start + HALO, rows.stop + HALO))
-    _head(codes, weights.pairs, weights.bias, _PAIRS, out.label, out.margin, weights.target, rows.start, rows.stop)
+    twins = weights.twins is not None
+    codes = _expanded(_slices(source, rows.start + HALO, rows.stop + HALO, weights.twins), twins)
+    table = _TWINS if twins else _PAIRS
+    _head(codes, weights.pairs, weights.bias, table, out.label, out.margin, weights.target, rows.start, rows.stop)
 
 
 def dot_products(

@@ -120,8 +120,7 @@ def _arrays(weights: LayerWeights) -> dict[str, np.ndarray]:
         return {"matrix": weights.matrix.astype(np.int8), "bias": weights.bias, "step": np.array(weights.step)}
     # stored channel by channel, so that unused bits of half-filled words can be left out
     nonzero, negative = (
-        np.packbits(_bits(plane, weights.inputs), axis=None, bitorder="little")
-        for plane in (weights.nonzero, weights.negative)
+        np.packbits(_bits(plane, weights.inputs), axis=None, bitorder="little") for plane in weights.whole_planes
     )
     return {"nonzero": nonzero, "negative": negative, "low": weights.low, "high": weights.high}
 
@@ -149,7 +148,9 @@ def _weights(layer: Layer, inputs: int, arrays: Mapping[str, np.ndarray]) -> Lay
             arrays["matrix"].astype(np.float32), arrays["bias"], len(LABELS), TARGET, float(arrays["step"])
         )
     nonzero, negative = (_plane(arrays[name], layer, inputs) for name in ("nonzero", "negative"))
-    return ConvolutionWeights(nonzero, negative, arrays["low"], arrays["high"], inputs, layer.kernel, layer.stride)
+    return ConvolutionWeights.from_planes(
+        nonzero, negative, arrays["low"], arrays["high"], inputs, layer.kernel, layer.stride
+    )
 
 
 def digest(manifest: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

@@ -24,6 +24,9 @@ from TernarySegmentLib.engine.graph import FOLD, FOLDED_CHANNELS, INPUT, Graph, 
 from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights
 from TernarySegmentLib.engine.scores import Scores
 
+BAND_SLICES = 4
+"""In a band, at least, where there are enough for every thread."""
+
 Backend = Literal["auto", "numba", "numpy"]
 Outcome = TypeVar("Outcome")
 Step = TypeVar("Step")
@@ -219,8 +222,9 @@ class Network:
                 "conv": self.kernels.convolve,
                 "head": self.kernels.head,
             }
-            # as many for each thread
-            count = max(1, round(share / self.band_products / self.threads)) * self.threads
+            # as many for each thread, and of a few slices each, since a band copies or converts its halo as well
+            most = max(1, shape[0] // (BAND_SLICES * self.threads))
+            count = max(1, min(most, round(share / self.band_products / self.threads))) * self.threads
             arguments = [(sources[0], self.weights[layer.name], out, b) for b in bands(shape[0], count)]
             yield from run_all(pool, self.threads - 1, compute[layer.kind], arguments)
 

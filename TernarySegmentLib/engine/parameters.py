@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from TernarySegmentLib.engine.bitplanes import CODE_CHANNELS, WORD, codes, pack, unpack, words
+from TernarySegmentLib.engine.bitplanes import CODE_CHANNELS, WORD, codes, pack, twins, unpack, words
 
 LABELS_TOGETHER = 3
 """Labels whose scores a kernel sums at once."""
@@ -93,6 +93,8 @@ class ConvolutionWeights(_Thresholds):
         low, high: int32 (sums·trits,).
         inputs: input channels.
         kernel, stride: 1 or 3, 1 or 2.
+        twins: words of the input that the same weights multiply, int64 (words, 2), see :func:`bitplanes.twins`; the
+            planes then hold the rows of each pair once, in this order. None where there are none.
     """
 
     nonzero: np.ndarray
@@ -102,6 +104,29 @@ class ConvolutionWeights(_Thresholds):
     inputs: int
     kernel: int
     stride: int
+    twins: np.ndarray | None = None
+
+    @staticmethod
+    def from_planes(
+        nonzero: np.ndarray,
+        negative: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+        inputs: int,
+        kernel: int,
+        stride: int,
+    ) -> ConvolutionWeights:
+        """From planes with the rows of every word; those that twins share are kept once."""
+        by_word = np.stack([nonzero, negative], -1).reshape(kernel**3, words(inputs), -1)
+        pairs = twins(np.ascontiguousarray(by_word.swapaxes(0, 1)))
+        if pairs is not None:
+            nonzero, negative = (
+                np.ascontiguousarray(plane.reshape(kernel**3, words(inputs), -1)[:, pairs[:, 0]]).reshape(
+                    -1, plane.shape[1]
+                )
+                for plane in (nonzero, negative)
+            )
+        return ConvolutionWeights(nonzero, negative, low, high, inputs, kernel, stride, pairs)
 
     @staticmethod
     def from_codes(codes: np.ndarray, low: np.ndarray, high: np.ndarray, stride: int) -> ConvolutionWeights:
@@ -109,7 +134,19 @@ class ConvolutionWeights(_Thresholds):
         channels, inputs, kernel = codes.shape[:3]
         planes = [np.moveaxis(plane, 0, -1).reshape(-1, channels) for plane in pack(np.moveaxis(codes, 1, -1))]
         nonzero, negative = (np.ascontiguousarray(plane) for plane in planes)
-        return ConvolutionWeights(nonzero, negative, low, high, inputs, kernel, stride)
+        return ConvolutionWeights.from_planes(nonzero, negative, low, high, inputs, kernel, stride)
+
+    @property
+    def whole_planes(self) -> tuple[np.ndarray, np.ndarray]:
+        """nonzero and negative with the rows of every word."""
+        if self.twins is None:
+            return self.nonzero, self.negative
+        order = np.argsort(self.twins.ravel()) // 2  # the row that each word's weights are in
+        nonzero, negative = (
+            plane.reshape(self.kernel**3, -1, self.sums)[:, order].reshape(-1, self.sums)
+            for plane in (self.nonzero, self.negative)
+        )
+        return nonzero, negative
 
     @property
     def sums(self) -> int:
@@ -120,11 +157,10 @@ class ConvolutionWeights(_Thresholds):
         """Memory while computing; the layouts for popcounts and for lookups take the same."""
         return self.nonzero.nbytes + self.negative.nbytes + self.low.nbytes + self.high.nbytes
 
-    @cached_property
-    def _dense(self) -> np.ndarray:
+    def _unpacked(self, nonzero: np.ndarray, negative: np.ndarray, inputs: int) -> np.ndarray:
         size = self.kernel
-        planes = [p.reshape(size, size, size, -1, self.sums).swapaxes(3, 4) for p in (self.nonzero, self.negative)]
-        return np.ascontiguousarray(unpack(planes[0], planes[1], self.inputs).swapaxes(3, 4), np.float32)
+        planes = [p.reshape(size, size, size, -1, self.sums).swapaxes(3, 4) for p in (nonzero, negative)]
+        return np.ascontiguousarray(unpack(planes[0], planes[1], inputs).swapaxes(3, 4), np.float32)
 
     @cached_property
     def planes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -149,8 +185,14 @@ class ConvolutionWeights(_Thresholds):
         return self.inputs * self.kernel**3
 
     def dense(self) -> np.ndarray:
-        """float32 (k, k, k, inputs, channels) in {-1, 0, +1}, for the NumPy path."""
-        return self._dense
+        """float32 (k, k, k, inputs, channels) in {-1, 0, +1}."""
+        return self._unpacked(*self.whole_planes, self.inputs)
+
+    @cached_property
+    def matrices(self) -> np.ndarray:
+        """The same for the NumPy path, which adds twins up first: with their rows once."""
+        inputs = self.inputs if self.twins is None else WORD * len(self.twins)
+        return self._unpacked(self.nonzero, self.negative, inputs)
 
 
 @dataclass(frozen=True)
@@ -177,14 +219,30 @@ class HeadWeights:
         return self.pairs.nbytes + self.bias.nbytes
 
     @cached_property
+    def _by_word(self) -> np.ndarray:
+        matrix = np.zeros((words(len(self.matrix)) * WORD, self.matrix.shape[1]), np.float32)
+        matrix[: len(self.matrix)] = self.matrix
+        return matrix.reshape(-1, WORD, self.matrix.shape[1])
+
+    @cached_property
+    def twins(self) -> np.ndarray | None:
+        """See :attr:`ConvolutionWeights.twins`."""
+        return twins(self._by_word)
+
+    @cached_property
+    def summed(self) -> np.ndarray:
+        """float32 (inputs, labels·8): the matrix with the rows of twins once."""
+        return self.matrix if self.twins is None else self._by_word[self.twins[:, 0]].reshape(-1, self.matrix.shape[1])
+
+    @cached_property
     def pairs(self) -> np.ndarray:
         """int16, flat: for each group of labels (pairs, 8·labels in it, 2), pairs in the order of a word's codes.
 
-        ``LABELS_TOGETHER`` labels form a group; what is left over, one each.
+        ``LABELS_TOGETHER`` labels form a group; what is left over, one each. The rows of twins are there once.
         """
-        inputs = words(len(self.matrix)) * WORD
+        inputs = words(len(self.summed)) * WORD
         matrix = np.zeros((inputs, self.labels, 8), np.int16)
-        matrix[: len(self.matrix)] = self.matrix.reshape(-1, self.labels, 8)
+        matrix[: len(self.summed)] = self.summed.reshape(-1, self.labels, 8)
         first = (np.arange(0, inputs, WORD)[:, None] + CODE_CHANNELS).ravel()
         pairs = np.stack([matrix[first], matrix[first + 1]], -1)  # (pairs, labels, 8, 2)
         whole = self.labels // LABELS_TOGETHER * LABELS_TOGETHER

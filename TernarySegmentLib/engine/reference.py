@@ -37,6 +37,15 @@ def _values(nonzero: np.ndarray, negative: np.ndarray, channels: int) -> np.ndar
     return values.reshape(*nonzero.shape[:-1], -1)[..., :channels]
 
 
+def _added_up(nonzero: np.ndarray, negative: np.ndarray, channels: int, twins: np.ndarray | None) -> np.ndarray:
+    """The values that weights multiply: each channel's, or the sums of twins' (``bitplanes.twins``)."""
+    if twins is None:
+        return _values(nonzero, negative, channels)
+    total, other = (_values(nonzero[..., each], negative[..., each], WORD * len(twins)) for each in twins.T)
+    total += other
+    return total
+
+
 def _multiply(values: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
     """Matrix products (..., w, C) @ (C, channels) into ``out``, line by line.
 
@@ -110,17 +119,17 @@ def convolve(source: FeatureMap | Joined, weights: ConvolutionWeights, out: Feat
     band = _band(rows, kernel, stride)
     inset = 1 - kernel // 2  # a 1×1×1 kernel does not read the border
     read, cut = source.slices(band.start, band.stop), (slice(None), slice(inset, None), slice(inset, None))
-    values = _values(read.nonzero[cut], read.negative[cut], read.channels)
+    values = _added_up(read.nonzero[cut], read.negative[cut], read.channels, weights.twins)
     shape = (rows.stop - rows.start, *out.shape[1:])
-    _store(out, rows, _shifted_products(values, weights.dense(), shape, stride), weights)
+    _store(out, rows, _shifted_products(values, weights.matrices, shape, stride), weights)
 
 
 def head(source: FeatureMap | Joined, weights: HeadWeights, out: Scores, rows: slice) -> None:
     """Integer scores of every label and block voxel, reduced to the winner and the target's margin."""
     read, cut = source.slices(rows.start + HALO, rows.stop + HALO), (slice(None), *[slice(HALO, -HALO)] * 2)
-    values = _values(read.nonzero[cut], read.negative[cut], read.channels)
-    products = np.empty((*values.shape[:3], weights.matrix.shape[1]), np.float32)
-    _multiply(values, weights.matrix, products)
+    values = _added_up(read.nonzero[cut], read.negative[cut], read.channels, weights.twins)
+    products = np.empty((*values.shape[:3], weights.summed.shape[1]), np.float32)
+    _multiply(values, weights.summed, products)
     scores = (products.astype(np.int32) + weights.bias).reshape(*products.shape[:3], weights.labels, 8)
     blocks = [scores[..., label, :] for label in range(weights.labels)]
     # label by label: NumPy's own reductions over a middle axis take three times as long

@@ -15,6 +15,7 @@ Addresses are integers, as ``array.ctypes.data`` gives them. Sums are exact inte
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -30,8 +31,8 @@ _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 CHANNELS = WORD
 """Output channels are worked on in groups of this many; the last group is filled up with zero weights."""
-LOOKUP_WORDS = 3
-"""Words whose lookups may be summed in 8 bits: 3 words · 16 codes · 2 = 96 < 128."""
+LOOKUP_WORDS, TWIN_LOOKUP_WORDS = 3, 1
+"""Words whose lookups may be summed in 8 bits: 3 words · 16 codes · 2 = 96 < 128; sums of twins are twice as large."""
 
 
 def features() -> frozenset[str]:
@@ -107,8 +108,8 @@ def lookup_block(voxels: int, groups: int) -> Any:
     """A piece that adds looked-up products of ``voxels`` × ``groups``·32 output channels to their sums.
 
     Arguments of the piece (int64): address of int64[voxels], where each voxel's codes start; bytes to add to that;
-    number of words, at most ``LOOKUP_WORDS``; address of the weights' codes, uint8 (8 per word, groups·32); of the
-    table, int8 (16, 16); of the sums, int16 (voxels, groups·32).
+    number of words, at most ``LOOKUP_WORDS``, of twins ``TWIN_LOOKUP_WORDS``; address of the weights' codes, uint8 (8
+    per word, groups·32); of the table, int8 (16 or 64, 16); of the sums, int16 (voxels, groups·32).
     """
 
     @intrinsic
@@ -158,16 +159,17 @@ def lookup_row_block(voxels: int) -> Any:
 
     A voxel's row of the table serves three of its neighbours' sums, which saves two of three loads. Arguments of the
     piece (int64): address of the codes of the first voxel's left neighbour; bytes from one voxel to the next; address
-    of the first tap's weights for one word, uint8 (8, 32); bytes from one of their rows to the next; bytes from one
-    tap's weights to the next one's; address of the table; of the sums, int16 (voxels, 32).
+    of the first tap's weights, uint8 (rows, 32), of which each holds two codes; number of rows, at most 8, of twins 4;
+    bytes from one of them to the next; bytes from one tap's weights to the next one's; address of the table; of the
+    sums, int16 (voxels, 32).
     """
 
     @intrinsic
     def block(
-        context: Any, codes: Any, step: Any, weights: Any, row: Any, tap: Any, table: Any, sums: Any
+        context: Any, codes: Any, step: Any, weights: Any, rows: Any, row: Any, tap: Any, table: Any, sums: Any
     ) -> Any:  # fmt: skip
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            codes, step, weights, row, tap, table, sums = arguments
+            codes, step, weights, count, row, tap, table, sums = arguments
             write = _Writer(builder)
             bytes_, half_row = ir.VectorType(_I8, CHANNELS), ir.VectorType(_I8, CODES)
             shorts, wide = ir.VectorType(_I16, CHANNELS // 2), ir.VectorType(_I16, CHANNELS)
@@ -176,7 +178,7 @@ def lookup_row_block(voxels: int) -> Any:
             totals = [each[0] for each in write.grid(bytes_, voxels, 1)]
             places = [builder.add(codes, builder.mul(step, write.number(voxel))) for voxel in range(voxels + 2)]
             taps = [builder.add(weights, builder.mul(tap, write.number(index))) for index in range(3)]
-            with cgutils.for_range(builder, write.number(CODES // 2)) as loop:
+            with cgutils.for_range(builder, count) as loop:
                 line = builder.mul(loop.index, row)
                 pairs = [write.load(builder.add(place, line), bytes_) for place in taps]
                 twice = builder.mul(loop.index, write.number(2))
@@ -199,21 +201,22 @@ def lookup_row_block(voxels: int) -> Any:
                 total = builder.sext(builder.load(totals[voxel]), wide)
                 write.store(builder.add(write.load(place, wide), total), place)
 
-        return types.void(*[types.int64] * 7), generate
+        return types.void(*[types.int64] * 8), generate
 
     return block
 
 
-def popcount_block(voxels: int, lanes: int) -> Any:
+def popcount_block(voxels: int, lanes: int, trits: int = 1) -> Any:
     """A piece that adds counted products of ``voxels`` × 32 output channels to their sums.
 
     Arguments of the piece (int64): address of int64[voxels], where each voxel's words start in either plane, in bytes;
-    addresses of the planes *nonzero* and *negative* to add to that; number of words; addresses of the weights' planes,
-    uint32 (words, channels); bytes of one of their rows; address of the sums, int32 (voxels, 32).
+    addresses of the planes *nonzero* and *negative* to add to that; number of the weights' words; addresses of their
+    planes, uint32 (words, channels); bytes of one of their rows; address of the sums, int32 (voxels, 32).
 
     Args:
         voxels: how many share each load of weights.
         lanes: 32-bit lanes of a vector.
+        trits: neighbouring words of a voxel that each word of weights multiplies.
     """
 
     @intrinsic
@@ -229,23 +232,32 @@ def popcount_block(voxels: int, lanes: int) -> Any:
             totals = write.grid(kind, voxels, groups)
             offsets = [write.load(write.offset(starts, 8 * voxel), _I64) for voxel in range(voxels)]
             with cgutils.for_range(builder, words) as loop:
-                line, word = builder.mul(loop.index, row), builder.mul(loop.index, write.number(4))
+                line, word = builder.mul(loop.index, row), builder.mul(loop.index, write.number(4 * trits))
                 values = [
                     [
-                        write.spread(write.load(builder.add(builder.add(plane, offset), word), _I32), lanes)
-                        for plane in (nonzero, negative)
+                        [
+                            write.spread(write.load(write.offset(builder.add(plane, at), 4 * trit), _I32), lanes)
+                            for plane in (nonzero, negative)
+                        ]
+                        for trit in range(trits)
                     ]
-                    for offset in offsets
+                    for at in (builder.add(offset, word) for offset in offsets)
                 ]
                 for group in range(groups):
                     n_weight, s_weight = (
                         write.load(write.offset(builder.add(plane, line), 4 * lanes * group), kind)
                         for plane in (weights_nonzero, weights_negative)
                     )
-                    for voxel, (n, s) in enumerate(values):
-                        both = builder.and_(n, n_weight)
-                        differ = builder.and_(both, builder.xor(s, s_weight))
-                        counts = [write.call(f"llvm.ctpop.v{lanes}i32", kind, each) for each in (both, differ)]
+                    for voxel, trit_values in enumerate(values):
+                        both = [builder.and_(n, n_weight) for n, _ in trit_values]
+                        differ = [
+                            builder.and_(each, builder.xor(s, s_weight))
+                            for each, (_, s) in zip(both, trit_values, strict=True)
+                        ]
+                        counts = [
+                            reduce(builder.add, [write.call(f"llvm.ctpop.v{lanes}i32", kind, each) for each in plane])
+                            for plane in (both, differ)
+                        ]
                         write.increase(totals[voxel][group], builder.sub(counts[0], builder.shl(counts[1], one)))
             for voxel in range(voxels):
                 for group in range(groups):
@@ -263,7 +275,7 @@ def multiply_block(voxels: int, groups: int, lookup: bool) -> Any:
     Arguments of the piece (int64): address of int64[voxels], where each voxel's inputs start; bytes to add to that;
     number of input pairs; address of the weights, int16 (pairs, groups·8, 2); of the table; of the sums, int32; bytes
     from one voxel's sums to the next one's. The inputs are int16 pairs themselves, or doubled codes (uint8) of rows of
-    the table, int16 (16, 2), with ``lookup``.
+    the table, int16 (16 or 64, 2), with ``lookup``.
     """
 
     @intrinsic

@@ -23,6 +23,8 @@ try:
 
     BACKENDS.append(pytest.param(kernels, id="numba"))
     CONVOLUTIONS += [pytest.param(kernels.convolve, id="numba"), pytest.param(kernels.convolve_popcount, id="popcount")]
+    if kernels.vectors.AVX2:
+        CONVOLUTIONS.append(pytest.param(kernels.convolve_lookup, id="lookup"))
 except ImportError:
     pass
 
@@ -32,6 +34,12 @@ CHANNELS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 63, 64, 65
 
 def random_ternary(random, *shape):
     return random.integers(-1, 2, shape, dtype=np.int8)
+
+
+def shared(codes, parts, trits):
+    """Weights (channels, inputs, ...) for trits packed part by part: each part's again for every trit."""
+    pieces = np.split(codes, np.cumsum(parts)[:-1], axis=1)
+    return np.concatenate([piece for piece in pieces for _ in range(trits)], axis=1)
 
 
 def step(sums, low, high):
@@ -75,6 +83,45 @@ def test_ternary_convolution_equals_torch_convolution(
     assert not out.nonzero[border].any(), "the zero border must stay zero: it is the padding of the next layer"
 
 
+@pytest.mark.parametrize("convolve", CONVOLUTIONS)
+@settings(max_examples=80, deadline=None)
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 20)),
+    st.lists(st.sampled_from([32, 64, 96]), min_size=1, max_size=3),
+    st.sampled_from([7, 32, 64, 96]),
+    st.sampled_from([1, 3]),
+    st.sampled_from([1, 2]),
+    st.sampled_from([2, 3]),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_trits_of_one_sum_are_multiplied_by_its_weights(
+    convolve, shape, parts, channels, kernel, stride, trits, extreme, seed
+):
+    random = np.random.default_rng(seed)
+    once = random_ternary(random, channels, sum(parts), *[kernel] * 3)
+    x = random_ternary(random, *shape, sum(parts) * trits)
+    if extreme:  # the largest sums, which must not leave the 8 bits in which a few words are summed
+        once, x = np.ones_like(once), np.full_like(x, random.choice([-1, 1]))
+    codes = shared(once, parts, trits)
+    sums = F.conv3d(
+        torch.from_numpy(np.moveaxis(x, -1, 0).astype(np.float64))[None],
+        torch.from_numpy(codes.astype(np.float64)), stride=stride, padding=kernel // 2,
+    )[0].numpy()  # fmt: skip
+    low = (random.choice(sums.ravel(), channels) - random.integers(0, 4, channels)).astype(np.int32)
+    high = (low + random.integers(1, 6, channels)).astype(np.int32)
+    wanted = step(np.moveaxis(sums, 0, -1), low, high)
+
+    out = FeatureMap.zeros(wanted.shape[:3], channels)
+    weights = ConvolutionWeights.from_codes(codes, low, high, stride)
+    if trits == 2:
+        assert 32 * len(weights.nonzero) == kernel**3 * sum(parts), "the weights of twins are kept once"
+    np.testing.assert_array_equal(weights.dense(), codes.transpose(2, 3, 4, 1, 0))
+    for band in bands(wanted.shape[0], 2):
+        convolve(FeatureMap.from_ternary(x), weights, out, band)
+    np.testing.assert_array_equal(out.to_ternary(), wanted)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @settings(max_examples=60, deadline=None)
 @given(SHAPES, CHANNELS, st.sampled_from([1, 1, 2]), st.integers(0, 2**32))
@@ -100,8 +147,10 @@ def test_first_layer_equals_torch_convolution_of_integer_levels(backend, shape, 
 def test_head_equals_integer_matrix_product_and_argmax(backend, shape, inputs, labels, data):
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     target = data.draw(st.integers(0, labels - 1))
-    x = random_ternary(random, *shape, inputs)
-    matrix = random.integers(-127, 128, (inputs, labels * 8))
+    trits = data.draw(st.sampled_from([1, 2]))
+    inputs = inputs if trits == 1 else -(-inputs // WORD) * WORD  # several trits come in whole words
+    x = random_ternary(random, *shape, inputs * trits)
+    matrix = np.tile(random.integers(-127, 128, (inputs, labels * 8)), (trits, 1))
     bias = random.integers(-500, 500, labels * 8).astype(np.int32)
     scores = (x.astype(np.int64) @ matrix + bias).reshape(*shape, labels, 2, 2, 2)
     unfolded = np.einsum("zyxlabc->lzaybxc", scores).reshape(labels, *(2 * n for n in shape))
