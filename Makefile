@@ -57,16 +57,18 @@ panel: $(VENV)/host-installed
 screenshots: $(VENV)/host-installed
 	$(BIN)/python Testing/SlicerHost/screenshots.py $(if $(CT),--ct "$(CT)")
 
-# the weights that ship, from the labelled scans in SCANS and the partial ones in SLICES: a network for each of FOLDS, judged on
-# the scans that it never saw, then all of them voting with VOTERS; a training that was stopped goes on when called again
+# the weights that ship, from the labelled scans in SCANS and the partial ones in SLICES: a network for each fold, judged on the
+# scans that it never saw, trained on, those of BRIEFLY for 600 steps only, and judged again, then all of them voting with VOTERS;
+# a training that was stopped goes on when called again
 SCANS ?= data-local/btcv-native
 SLICES ?= data-local/nih-slices
 FOLDS ?= 0 2
+BRIEFLY ?= 1 3
 VOTERS ?= Testing/Data/generation-5.npz
 DATA := data-local/prepared-1.5mm
 COARSE_DATA := data-local/prepared-4mm
 TRAIN = $(BIN)/python -m TernarySegmentLib.training
-CROSSVALIDATE = $(TRAIN) crossvalidate --data $(DATA) --source $(SCANS) --mirrored --coarse $(VOTERS) --folds $(FOLDS)
+CROSSVALIDATE = $(TRAIN) crossvalidate --data $(DATA) --source $(SCANS) --mirrored --coarse $(VOTERS)
 weights: $(VENV)/test-installed
 	for grid in 1.5 4; do \
 	  $(TRAIN) prepare --source $(SCANS) --mirrored --target data-local/prepared-$${grid}mm --spacing $$grid --phantoms 8 && \
@@ -74,11 +76,13 @@ weights: $(VENV)/test-installed
 	  || exit 1; \
 	done
 	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --fold none --seed 6
-	$(CROSSVALIDATE) --run runs/cv --preset fine --seed 50
-	$(CROSSVALIDATE) --run runs/tune --preset tune --seed 60 --start runs/cv
-	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine $(FOLDS:%=runs/tune/fold%) --fine-data $(DATA) \
+	$(CROSSVALIDATE) --run runs/cv --preset fine --seed 50 --folds $(FOLDS) $(BRIEFLY)
+	$(CROSSVALIDATE) --run runs/tune --preset tune --seed 60 --start runs/cv --folds $(FOLDS)
+	$(CROSSVALIDATE) --run runs/tune --preset tune --seed 60 --start runs/cv --steps 600 --folds $(BRIEFLY)
+	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine-data $(DATA) \
+	  --fine $(patsubst %,runs/tune/fold%,$(FOLDS) $(BRIEFLY)) \
 	  --vote $(VOTERS) --origin "BTCV, partial volumes of NIH Pancreas-CT, phantoms 1 to 8" -o out/pancreas.npz
-	$(TRAIN) voters out/pancreas.npz fine fine3 fine4 -o out/never-saw-fold0.npz
+	$(TRAIN) voters out/pancreas.npz fine fine5 fine6 -o out/never-saw-fold0.npz
 	$(TRAIN) calibrate --source $(SCANS) --mirrored --measured-with out/never-saw-fold0.npz --model out/pancreas.npz
 	$(TRAIN) evaluate --source $(SCANS) --mirrored --model out/never-saw-fold0.npz
 
