@@ -267,7 +267,8 @@ def test_a_file_of_several_trits_runs_alike_on_every_back_end_and_counts_shared_
     assert [stage.graph.trits for stage in model.fine] == [2, 2, 2, 2, 1, 1]
     assert model.parameters("fine") == model.parameters("fine5")
     two, one = (model.stages[name].weights["enc0"] for name in ("fine", "fine5"))
-    assert two.nonzero.shape == one.nonzero.shape and two.inputs == 2 * one.inputs, "kept in memory once as well"
+    assert two.inputs == 2 * one.inputs
+    assert two.nonzero.shape == one.nonzero.shape, "kept in memory once as well"
     runs(model)
 
 
