@@ -75,7 +75,8 @@ def test_networks_that_differ_in_more_than_their_weights_are_measured_apart():
         "fine3": replace(fine, spacing=3.0),
         "fine4": replace(fine, graph=model.stages["coarse"].graph),
     }
-    groups = sample.alike(replace(model, stages={**model.stages, **others}))
+    stages = {"coarse": model.stages["coarse"], "fine": fine, **others}
+    groups = sample.alike(replace(model, stages=stages))
     assert groups == {"fine": ["fine", "fine2"], "fine3": ["fine3"], "fine4": ["fine4"], "coarse": ["coarse"]}
 
 
