@@ -29,6 +29,10 @@ from TernarySegmentLib.training.network import SegmentationNetwork, TernaryNetwo
 from TernarySegmentLib.training.runs import CHECKPOINT, LOG, build, read_checkpoint, write_checkpoint
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
 
+LEAST_MIXED = 3
+"""Voxels along a side of the deepest tensor from which bfloat16 can be trusted: of tensors two voxels long, oneDNN's
+weight gradients are what happened to lie in memory, up to 1e34 (torch 2.13, AVX-512 without AMX)."""
+
 
 def has_bfloat16(device: torch.device) -> bool:
     """Test if the hardware multiplies bfloat16 itself.
@@ -104,10 +108,11 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.settings, self.validation = folder, settings, validation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.mixed = has_bfloat16(self.device)
         self.partial = any(case.sparse or not all(case.known) for case in cases)
         self.sampler = PatchSampler(cases, settings)
         self.network = build(settings).to(self.device)
+        deepest = min(settings.patch) // self.network.multiple
+        self.mixed = has_bfloat16(self.device) and deepest >= LEAST_MIXED
         self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as convolutions read it
         if settings.start and not (folder / CHECKPOINT).exists():
             self._start_from(Path(settings.start))
