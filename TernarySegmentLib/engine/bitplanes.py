@@ -188,7 +188,7 @@ class FeatureMap:
 
 
 def gather(columns: list[np.ndarray]) -> np.ndarray:
-    """Words (...) side by side, uint32 (..., words): column by column, in an eighth of ``np.concatenate``'s time."""
+    """Words (...) side by side, uint32 (..., words): column by column, in a seventh of ``np.concatenate``'s time."""
     together = np.empty((*columns[0].shape, len(columns)), np.uint32)
     for word, column in enumerate(columns):
         together[..., word] = column

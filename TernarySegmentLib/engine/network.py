@@ -130,7 +130,8 @@ class Network:
         weights: parameters of every ``first``, ``conv`` and ``head`` layer, by name.
         backend: see :func:`load_kernels`.
         threads: number of worker threads; 0 means all cores.
-        band_products: products in one band, at least; None leaves it to the kernels. It never changes the result.
+        band_products: products in one band, at least; None leaves it to the kernels, with ``BAND_SLICES`` slices or more.
+            It never changes the result.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class Network:
         self.kernels = load_kernels(backend)
         self.threads = threads or os.cpu_count() or 1
         self.band_products = band_products or self.kernels.BAND_PRODUCTS
+        self.band_slices = 1 if band_products else BAND_SLICES
 
     @property
     def score_step(self) -> float:
@@ -223,7 +225,7 @@ class Network:
                 "head": self.kernels.head,
             }
             # as many for each thread, and of a few slices each, since a band copies or converts its halo as well
-            most = max(1, shape[0] // (BAND_SLICES * self.threads))
+            most = max(1, shape[0] // (self.band_slices * self.threads))
             count = max(1, min(most, round(share / self.band_products / self.threads))) * self.threads
             arguments = [(sources[0], self.weights[layer.name], out, b) for b in bands(shape[0], count)]
             yield from run_all(pool, self.threads - 1, compute[layer.kind], arguments)

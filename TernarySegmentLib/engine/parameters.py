@@ -218,7 +218,7 @@ class HeadWeights:
         """Memory while computing."""
         return self.pairs.nbytes + self.bias.nbytes
 
-    @cached_property
+    @property
     def _by_word(self) -> np.ndarray:
         matrix = np.zeros((words(len(self.matrix)) * WORD, self.matrix.shape[1]), np.float32)
         matrix[: len(self.matrix)] = self.matrix
