@@ -130,8 +130,8 @@ class Network:
         weights: parameters of every ``first``, ``conv`` and ``head`` layer, by name.
         backend: see :func:`load_kernels`.
         threads: number of worker threads; 0 means all cores.
-        band_products: products in one band, at least; None leaves it to the kernels, with ``BAND_SLICES`` slices or more.
-            It never changes the result.
+        band_products: products in one band, at least; None leaves it to the kernels, with ``BAND_SLICES`` slices
+            or more. It never changes the result.
     """
 
     def __init__(
