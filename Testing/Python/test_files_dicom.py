@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -243,6 +244,37 @@ def test_what_may_not_be_read_is_refused_by_name(what, unprivileged):
     assert "Permission denied" in text
 
 
+SYNTAXES = {
+    "deflated": "1.2.840.10008.1.2.1.99",
+    "implicit": "1.2.840.10008.1.2",
+    "rle": "1.2.840.10008.1.2.5",
+    "jpeg-ls": "1.2.840.10008.1.2.4.80",
+    "jpeg lossless": "1.2.840.10008.1.2.4.70",
+}
+
+
+def restore_as(path: Path, syntax: str) -> None:
+    header = pydicom.dcmread(path)
+    if syntax == "explicit":
+        return
+    if syntax == "big endian":
+        header["PixelData"].VR = "OW"
+        header.PixelData = np.frombuffer(header.PixelData, "<u2").astype(">u2").tobytes()
+        header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+        pydicom.dcmwrite(path, header, implicit_vr=False, little_endian=False, enforce_file_format=True)
+        return
+    if syntax == "jpeg lossless":
+        dcmcjpeg = shutil.which("dcmcjpeg") or pytest.skip("dcmcjpeg of Debian's dcmtk is not installed")
+        subprocess.run([dcmcjpeg, "+e1", "+un", path, path], check=True)
+        return
+    if syntax in ("rle", "jpeg-ls"):
+        header.compress(SYNTAXES[syntax], generate_instance_uid=False)
+        header.save_as(path)
+        return
+    header.file_meta.TransferSyntaxUID = SYNTAXES[syntax]
+    header.save_as(path, implicit_vr=syntax == "implicit", little_endian=True, enforce_file_format=True)
+
+
 # --- bits that a header declares --------------------------------------------------------------------------------------
 
 
@@ -261,7 +293,7 @@ WORDS = np.arange(24 * 32)
 """Of a slice; as unsigned 12 bits, air to soft tissue."""
 
 
-@pytest.mark.parametrize("syntax", ["explicit", "implicit", "big endian", "deflated", "rle"])
+@pytest.mark.parametrize("syntax", ["explicit", "big endian", *SYNTAXES])
 @pytest.mark.parametrize(
     ("values", "bits", "signed", "intercept"),
     [
@@ -288,7 +320,7 @@ def test_words_of_more_bits_than_declared_are_refused(series, values, bits, sign
         (WORDS * 5 - 1800, 12, 1, 0, WORDS * 5 - 1800),
     ],
 )
-@pytest.mark.parametrize("syntax", ["explicit", "implicit", "big endian", "rle"])
+@pytest.mark.parametrize("syntax", ["explicit", "big endian", *SYNTAXES])
 def test_words_that_fit_their_bits_are_read_with_their_sign(series, values, bits, signed, intercept, hu, syntax):
     store_words(series, values, bits, signed, intercept, syntax)
     np.testing.assert_array_equal(sitk.GetArrayViewFromImage(read_ct(series))[3].ravel(), hu)
@@ -346,27 +378,6 @@ def test_what_may_change_within_one_volume_is_no_fault(series, changes):
     for place, file in enumerate(in_order(series)):
         edit(file, **changes(place))
     assert_same(read_ct(series), ct_image())
-
-
-SYNTAXES = {"deflated": "1.2.840.10008.1.2.1.99", "implicit": "1.2.840.10008.1.2", "rle": "1.2.840.10008.1.2.5"}
-
-
-def restore_as(path: Path, syntax: str) -> None:
-    header = pydicom.dcmread(path)
-    if syntax == "explicit":
-        return
-    if syntax == "big endian":
-        header["PixelData"].VR = "OW"
-        header.PixelData = np.frombuffer(header.PixelData, "<u2").astype(">u2").tobytes()
-        header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
-        pydicom.dcmwrite(path, header, implicit_vr=False, little_endian=False, enforce_file_format=True)
-        return
-    if syntax == "rle":
-        header.compress(SYNTAXES[syntax], generate_instance_uid=False)
-        header.save_as(path)
-        return
-    header.file_meta.TransferSyntaxUID = SYNTAXES[syntax]
-    header.save_as(path, implicit_vr=syntax == "implicit", little_endian=True, enforce_file_format=True)
 
 
 @pytest.mark.parametrize("syntax", list(SYNTAXES))
