@@ -48,12 +48,12 @@ BAD_ATTRIBUTES = [
     *[("PixelSpacing", v) for v in (None, b"0\\0 ", b"0.8\\ab", b"-1\\-1 ", b"0.8 ", b"nan\\nan ", b"1e999\\1 ")],
     *[("ImagePositionPatient", v) for v in (None, b"nan\\0\\0 ", b"1\\2 ", b"inf\\0\\0 ", b"a\\b\\c ")],
     *[("ImageOrientationPatient", v) for v in (None, b"0\\0\\0\\0\\0\\0 ", b"1\\0\\0\\1\\0\\0 ")],
-    *[("RescaleSlope", v) for v in (None, b"0 ", b"x ", b"nan ", b"-1")],
+    *[("RescaleSlope", v) for v in (None, b"0 ", b"x ", b"nan ", b"-1", b"1e10")],
     *[("RescaleIntercept", v) for v in (None, b"- ", b"inf ")],
     ("Rows", 48), ("Rows", 12), ("Rows", 0), ("Columns", 64), ("BitsAllocated", 8), ("BitsAllocated", 32),
     ("BitsStored", 17), ("SamplesPerPixel", 3), ("NumberOfFrames", b"2 "), ("PixelData", None),
     ("PhotometricInterpretation", b"MONOCHROME1 "), ("RescaleType", b"MGML"), ("RescaleType", b"Z_EFF "),
-    ("HighBit", 16), ("BitsStored", 10),
+    ("HighBit", 16), ("BitsStored", 10), ("SeriesInstanceUID", None),
     ("PixelData", b"\0" * 100), ("PixelData", b"\0" * 4000),
 ]  # fmt: skip
 
@@ -202,6 +202,16 @@ def test_scouts_in_the_series_are_passed_over(series):
     shutil.copy(series / "3.dcm", series / "scout2.dcm")
     edit(series / "scout2.dcm", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], SOPInstanceUID=f"{UID}.702")
     assert_same(read_ct(series), ct_image())
+
+
+@pytest.mark.parametrize("kind", ["MIP", "CT_SOM5 MIP", "MINIP", "PROJECTION IMAGE"])
+def test_projections_are_passed_over_and_refused_where_nothing_else_is(series, tmp_path, kind):
+    write_dicom(tmp_path / "study" / "slabs", ct_image(seed=2, slices=30), series=2)
+    for file in (tmp_path / "study" / "slabs").iterdir():
+        edit(file, ImageType=["DERIVED", "SECONDARY", "AXIAL", kind])
+    assert "(ImageType MIP)" in refusal(tmp_path / "study")
+    shutil.copytree(series, tmp_path / "study" / "ct")
+    assert_same(read_ct(tmp_path / "study"), ct_image())
 
 
 def test_a_series_stored_as_secondary_captures_is_read(series):

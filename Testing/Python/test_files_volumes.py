@@ -330,11 +330,47 @@ def test_the_headers_of_these_tests_are_sound(tmp_path, fields):
         (META, {"DimSize": "12 11 9"}, "more voxels than its header says"),
         (NRRD, {"sizes": "12 11 9"}, "more voxels than its header says"),
         (META, {"BinaryData": "False"}, "cannot be read"),
+        (META, {"ElementSpacing": "0.8 0.9 -2.5"}, "“0.8 0.9 -2.5” as its elementspacing"),
+        (META, {"ElementSpacing": None, "ElementSize": "0 1 1"}, "“0 1 1” as its elementsize"),
+        (META, {"DistanceUnits": "cm"}, "in “cm”"),
+        (META, {"Modality": "MET_MOD_MR"}, "modality MR"),
+        (NRRD, {"space directions": "none (0,0.9,0) (0,0,2.5)"}, "how large its voxels are"),
+        (NRRD, {"space directions": "(1e300,0,0) (0,0.9,0) (0,0,2.5)"}, "“(1e300,0,0)” among its space directions"),
+        (NRRD, {"space units": '"m" "m" "m"'}, "in “m”"),
     ],
 )
 def test_a_header_that_leaves_size_place_or_values_open_is_refused(tmp_path, fields, changes, says):
     with pytest.raises(InputError, match=re.escape(says)):
         read_ct(write_text(tmp_path, VALUES.tobytes(), fields, changes))
+
+
+@pytest.mark.parametrize("fields", [META, NRRD], ids=["mha", "nrrd"])
+def test_millimetres_may_be_said(tmp_path, fields):
+    said = {"DistanceUnits": "mm", "Modality": "MET_MOD_CT"} if fields is META else {"space units": '"mm" "mm" "mm"'}
+    image = read_ct(write_text(tmp_path, VALUES.tobytes(), fields, said))
+    assert np.array_equal(sitk.GetArrayFromImage(image), VALUES)
+
+
+@pytest.mark.parametrize("fault", ["none", "a name", "the last bytes of one", "all in one file", "a pattern"])
+def test_a_metaimage_in_a_file_for_each_slice_reads_whole_or_is_refused(tmp_path, fault):
+    names = [f"s{number}.raw" for number in range(10)]
+    for name, plane in zip(names, VALUES, strict=True):
+        (tmp_path / name).write_bytes(plane.tobytes())
+    if fault == "a name":
+        del names[4]
+    if fault == "all in one file":
+        names = ["all.raw"]
+        (tmp_path / "all.raw").write_bytes(VALUES.tobytes())
+    if fault == "the last bytes of one":
+        (tmp_path / "s3.raw").write_bytes(VALUES[3].tobytes()[:-20])
+        (tmp_path / "s4.raw").write_bytes(VALUES[4].tobytes() + b"\0" * 20)
+    listed = "s%d.raw 0 9 1\n" if fault == "a pattern" else "\n".join(["LIST", *names, ""])
+    head = "".join(f"{key} = {value}\n" for key, value in META.items())
+    (tmp_path / "ct.mhd").write_text(head + "ElementDataFile = " + listed)
+    if fault == "none":
+        assert np.array_equal(sitk.GetArrayFromImage(read_ct(tmp_path / "ct.mhd")), VALUES)
+    else:
+        assert "“ct.mhd”" in refusal(tmp_path / "ct.mhd")
 
 
 @pytest.mark.parametrize("size", [None, "100", "1"])

@@ -37,6 +37,12 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 HU_TYPES = ("", "HU", "HU_MOD", "US")
 """RescaleType (PS3.3 C.11.1.1.2) of HU, of HU of one energy, and of what is not said; others are iodine, density …"""
 
+_PROJECTION = re.compile(r"(?<![A-Z])(MIP|MINIP|MPIP|PROJECTION)(?![A-Z])")
+"""In an ImageType: the largest or smallest values along a line instead of those of a slice."""
+
+STEEPEST_RESCALING = 1000.0
+"""HU for a step of stored values; no CT comes near, and sums with larger ones overflow."""
+
 RECONSTRUCTION = ("ConvolutionKernel", "FilterType", "ReconstructionDiameter")
 """What a scanner keeps within one volume; tube voltage, current and acquisition may change from slice to slice."""
 
@@ -65,7 +71,7 @@ class Slice:
         rescale: slope and intercept, None where the header has neither.
         bits: stored bits, 1 where they are signed, allocated bits.
         reconstruction: what the header says of :data:`RECONSTRUCTION`, "" where it says nothing.
-        localizer: the slice is a scout.
+        aside: the slice is a scout or a projection, taken only where its study has nothing else.
         fault: what is wrong with it, continuing "The CT slice “x” …"; empty when nothing is.
     """
 
@@ -80,7 +86,7 @@ class Slice:
     rescale: tuple[float, float] | None = None
     bits: tuple[int, int, int] = (16, 1, 16)
     reconstruction: tuple[str, ...] = ()
-    localizer: bool = False
+    aside: bool = False
     fault: str = ""
 
 
@@ -237,16 +243,22 @@ def _numbers(header: Any, name: str, count: int) -> tuple[float, ...]:
 def _slice(path: Path, file: BinaryIO, header: Any) -> Slice:
     series, instance = _text(header, "SeriesInstanceUID"), _text(header, "SOPInstanceUID")
     subject = (_text(header, "PatientID"), _text(header, "StudyInstanceUID"), _text(header, "FrameOfReferenceUID"))
-    localizer = "LOCALIZER" in _text(header, "ImageType").upper()
+    kind = _text(header, "ImageType").upper()
+    projection = bool(_PROJECTION.search(kind))
+    aside = "LOCALIZER" in kind or projection
     if not series:
-        raise _damaged(path)
+        raise InputError(
+            f"The CT slice “{path.name}” is cut off or damaged: it has no SeriesInstanceUID; copy or export it again."
+        )
     try:
+        if projection:
+            raise ValueError("largest or smallest values of many slices (ImageType MIP) instead of those of its own")
         geometry = _checked(header)
         fault = _pixel_fault(file, header, geometry["size"])
     except ValueError as error:
-        return Slice(path, series, instance or str(path), subject, localizer=localizer, fault=f"has {error}")
+        return Slice(path, series, instance or str(path), subject, aside=aside, fault=f"has {error}")
     return Slice(
-        path, series, instance or str(path), subject, localizer=localizer, fault=fault,
+        path, series, instance or str(path), subject, aside=aside, fault=fault,
         **geometry,
     )  # fmt: skip
 
@@ -308,7 +320,7 @@ def _rescale(header: Any) -> tuple[float, float] | None:
     if "RescaleSlope" not in header and "RescaleIntercept" not in header:
         return None
     slope, intercept = _numbers(header, "RescaleSlope", 1)[0], _numbers(header, "RescaleIntercept", 1)[0]
-    if slope <= 0:
+    if not 0 < slope <= STEEPEST_RESCALING:
         raise ValueError(f"a RescaleSlope of {slope:g}")
     kind = _text(header, "RescaleType").upper()
     if kind not in HU_TYPES and "HOUNSFIELD" not in kind:

@@ -51,7 +51,7 @@ def find_ct_series(
             slices += found.slices
             captures += found.captures
             for each in found.slices:
-                if each.fault and not each.localizer:
+                if each.fault and not each.aside:
                     damaged[file] = f"The CT slice “{file.name}” {each.fault}; copy or export the series again."
         if count % 100 == 0:
             looked_at(count)

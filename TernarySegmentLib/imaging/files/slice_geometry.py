@@ -56,7 +56,7 @@ class Stack:
 def volumes(slices: Sequence[Slice]) -> list[list[Slice]]:
     """Slices that belong to one volume: by series and direction, each instance once, the largest first.
 
-    A scout lies apart from its series by its direction, or by what it calls itself.
+    A scout or projection lies apart from its series by its direction, or by what it calls itself.
     """
     found: list[list[Slice]] = []
     by_series: dict[str, list[list[Slice]]] = {}
@@ -69,14 +69,12 @@ def volumes(slices: Sequence[Slice]) -> list[list[Slice]]:
         else:
             groups.append([each])
             found.append(groups[-1])
-    return sorted(
-        (_once(group) for group in found), key=lambda group: (not group[0].localizer, len(group)), reverse=True
-    )
+    return sorted((_once(group) for group in found), key=lambda group: (not group[0].aside, len(group)), reverse=True)
 
 
 def _together(one: Slice, other: Slice) -> bool:
     """A slice without a direction stays with its series, whose fault it is then."""
-    if one.localizer != other.localizer:
+    if one.aside != other.aside:
         return False
     if not (one.orientation and other.orientation):
         return True

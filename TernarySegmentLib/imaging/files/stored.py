@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,12 @@ from TernarySegmentLib.errors import InputError
 
 LONGEST_HEADER = 1 << 20
 """Bytes; Slicer's segmentations with hundreds of segments stay below 0.2 MB."""
+
+MILLIMETRES = frozenset({"", "?", "mm", "millimeter", "millimeters", "millimetre", "millimetres"})
+"""Units in which a header may measure; ITK takes every length for millimetres, whatever the unit."""
+
+LONGEST_STEP_MM = 1000.0
+"""From one voxel to the next; ITK takes lengths whose squares overflow for 1 mm."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,10 @@ def data_files(path: Path) -> tuple[Path, ...]:
 
 
 def _check_length(path: Path, stored: Stored, voxel_bytes: int, slices: int) -> None:
-    found = sum(file.stat().st_size - (stored.offset or 0) for file in stored.files)
+    sizes = [file.stat().st_size - (stored.offset or 0) for file in stored.files]
+    found = sum(sizes)
+    if len(sizes) > 1:  # ITK fills what a short file lacks with whatever lies in memory
+        found = min(found, len(sizes) * min(sizes))
     if found < voxel_bytes:
         raise InputError(
             f"“{path.name}” is cut off ({max(found, 0)} of {voxel_bytes} bytes of voxels); copy or export it again."
@@ -188,11 +198,34 @@ def _nrrd(path: Path, start: bytes) -> Stored:
         fields[key.lower().replace(" ", "")] = value.strip()
         if key.lower().replace(" ", "") == "datafile" and value.strip().upper().startswith("LIST"):
             return _detached(path, fields, [name for name in lines[number + 1 :] if name])
-    if "spacedirections" not in fields and "nan" in fields.get("spacings", "nan").lower():
-        raise _without_size(path)
+    _refuse_nrrd(path, fields)
     if "datafile" in fields:
         return _detached(path, fields, [fields["datafile"]])
     return Stored(_nrrd_packing(path, fields), (path,), _skipped(fields, len(start) - len(body)), True)
+
+
+def _refuse_nrrd(path: Path, fields: dict[str, str]) -> None:
+    """Refuse steps between voxels that ITK takes for 1 mm, or for millimetres, without a word."""
+    if "spacedirections" not in fields:
+        if "nan" in fields.get("spacings", "nan").lower():
+            raise _without_size(path)
+    else:
+        if "none" in fields["spacedirections"].lower() and fields.get("dimension") == "3":
+            raise _without_size(path)
+        for step in re.findall(r"\(([^()]*)\)", fields["spacedirections"]):
+            try:
+                sound = math.hypot(*(float(word) for word in step.split(","))) < LONGEST_STEP_MM
+            except ValueError:
+                sound = False
+            if not sound:
+                raise InputError(f"“{path.name}” has “({step[:40]})” among its space directions; export it again.")
+    for unit in re.findall(r'"([^"]*)"', fields.get("spaceunits", "")):
+        _refuse_unit(path, unit)
+
+
+def _refuse_unit(path: Path, unit: str) -> None:
+    if unit.strip().lower() not in MILLIMETRES:
+        raise InputError(f"“{path.name}” measures its voxels in “{unit[:20]}”; export it again, in millimetres.")
 
 
 def _detached(path: Path, fields: dict[str, str], names: list[str]) -> Stored:
@@ -235,9 +268,17 @@ def _meta(path: Path, start: bytes) -> Stored:
     name = fields["elementdatafile"]
     if name.upper() == "LOCAL":
         return Stored(packing, (path,), _meta_offset(fields, offset), True)
-    if name.upper().startswith("LIST") or "%" in name:
-        names = [_text(line) for line in start[offset:].splitlines()] if "%" not in name else []
-        return Stored(packing, tuple(path.parent / n for n in names if n), _meta_offset(fields, 0), False)
+    if "%" in name:
+        raise InputError(f"“{path.name}” names its voxels by a pattern, which is not read here; save it as one file.")
+    if name.upper().startswith("LIST"):
+        names = [text for line in start[offset:].splitlines() if (text := _text(line))]
+        slices = fields.get("dimsize", "").split()[-1:]
+        if [str(len(names))] != slices:
+            raise InputError(
+                f"“{path.name}” lists {len(names)} files of voxels for {''.join(slices) or 'no'} slices; "
+                "export it again."
+            )
+        return Stored(packing, tuple(path.parent / n for n in names), _meta_offset(fields, 0), False)
     return Stored(packing, (path.parent / name,), _meta_offset(fields, 0), False)
 
 
@@ -245,9 +286,15 @@ def _refuse_meta(path: Path, fields: dict[str, str]) -> None:
     """Refuse numbers in a MetaImage header that ITK takes for others without a word."""
     if "elementspacing" not in fields and "elementsize" not in fields:
         raise _without_size(path)
-    for key in ("offset", "position", "origin", "elementspacing", "transformmatrix", "rotation", "orientation"):
+    _refuse_unit(path, fields.get("distanceunits", ""))
+    modality = fields.get("modality", "").upper().removeprefix("MET_MOD_")
+    if modality in ("MR", "NM", "US"):
+        raise InputError(f"“{path.name}” says that it is of modality {modality}; choose a CT.")
+    lengths = ("elementspacing", "elementsize")
+    for key in ("offset", "position", "origin", "transformmatrix", "rotation", "orientation", *lengths):
         try:
-            sound = all(math.isfinite(float(word)) for word in fields.get(key, "0").split())
+            numbers = [float(word) for word in fields.get(key, "1").split()]
+            sound = all(math.isfinite(v) and (v > 0 or key not in lengths) for v in numbers)
         except ValueError:
             sound = False
         if not sound:
