@@ -161,6 +161,8 @@ def nifti_with(tmp_path: Path, offset: int, form: str, *values: float, image: si
         (108, "f", (1e30,), "begin at byte"),
         (112, "2f", (0.0, -1024.0), "slope of 0"),
         (108, "f", (7.0,), "begin at byte"),
+        (108, "f", (348.0,), "begin at byte"),
+        (112, "2f", (-1.0, 0.0), "turns its values round"),
         (280, "f", (float("nan"),), "sform"),
         (280, "12f", (0.0,) * 12, "sform"),
         (280, "12f", (-0.8, 0.2, 0, 0, 0, -0.9, 0, 0, 0, 0, 2.5, 0), "contradicts itself"),

@@ -207,7 +207,7 @@ def parse_header(start: bytes, name: str) -> Header:
     spacing, origin, direction = _geometry(fields, name)
     least = len(start) if len(start) < 348 else _header_bytes(start, order)
     offset = float(fields["vox_offset"])
-    if not (offset == 0 or least <= offset < 2**31):
+    if not (offset == 0 or least + 4 <= offset < 2**31):  # four bytes say whether extensions follow
         raise InputError(f"“{name}” says that its voxels begin at byte {offset:g}; it is damaged, export it again.")
     slope, intercept = float(fields["slope"]), float(fields["inter"])
     if slope == 0 and intercept != 0 and math.isfinite(intercept):
@@ -215,6 +215,8 @@ def parse_header(start: bytes, name: str) -> Header:
             f"“{name}” has an intercept of {intercept:g} with a slope of 0, which programs read differently; "
             "correct the header."
         )
+    if slope < 0:
+        raise InputError(f"“{name}” turns its values round (slope {slope:g}), which no CT does; correct the header.")
     if slope == 0 or not (math.isfinite(slope) and math.isfinite(intercept)):
         slope, intercept = 1.0, 0.0  # the standard's way, and ITK's, to say nothing
     return Header(
