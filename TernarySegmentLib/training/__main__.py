@@ -210,7 +210,9 @@ def _voters(options: argparse.Namespace) -> None:
 
     model = modelfile.load(options.model)
     names = _known_voters(model, options.model, options.names)
-    stages, provenance = {"coarse": model.stages["coarse"]}, {"voters of": f"{options.model.name}, {model.sha256}"}
+    kept = {name: said for name, said in model.provenance.items() if name not in model.fine_names}
+    stages = {"coarse": model.stages["coarse"]}
+    provenance = {**kept, "voters of": f"{options.model.name}, {model.sha256}"}
     for own, name in zip(_voter_names(), names, strict=False):
         stages[own], provenance[own] = model.stages[name], model.provenance.get(name, name)
     digest = modelfile.save(replace(model, stages=stages, provenance=provenance), options.output)

@@ -193,6 +193,9 @@ def test_a_model_file_of_some_voters_holds_them_and_no_others(tmp_path, said, ca
     said(*command)
     some = modelfile.load(tmp_path / "some.npz")
     assert some.fine_names == ("fine", "fine2")
+    wanted = {name: said for name, said in shipped.provenance.items() if not name.startswith(("fine", "voters"))}
+    wanted |= {"fine": shipped.provenance[kept[0]], "fine2": shipped.provenance[kept[1]]}
+    assert {name: said for name, said in some.provenance.items() if name != "voters of"} == wanted
     for name, stage in zip(kept, some.fine, strict=True):
         for layer, weights in stage.weights.items():
             for own, given in zip(arrays(weights), arrays(shipped.stages[name].weights[layer]), strict=True):
