@@ -11,6 +11,7 @@ from inspect import ismodule
 from pathlib import Path
 
 import pytest
+from case_counts import pytest_collection_modifyitems, pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from case_counts import CASES
 
 from TernarySegmentLib.engine.network import load_kernels, load_kernels_meanwhile
 
@@ -70,10 +71,13 @@ def files_in(cache: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_cache_damaged_in_any_file_is_emptied_before_numba_reads_it(full_cache, damage, tmp_path, monkeypatch):
+def test_a_cache_damaged_in_any_file_is_emptied_before_numba_reads_it(
+    full_cache, damage, tmp_path, monkeypatch, record_property
+):
     from TernarySegmentLib.engine import jit
 
     relative = [path.relative_to(full_cache) for path in files_in(full_cache)]
+    record_property(CASES, len(relative))
     assert len(relative) > 5
     for number, name in enumerate(relative):
         cache = tmp_path / str(number)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from case_counts import CASES
 
 from TernarySegmentLib.errors import OutputError
 from TernarySegmentLib.imaging.files.atomic import atomic_path, write_bytes
@@ -39,7 +40,9 @@ def shim(tmp_path_factory) -> Path:
     return library
 
 
-def test_a_fault_at_any_operation_of_any_writer_leaves_the_old_file_or_the_whole_new_one(shim, tmp_path):
+def test_a_fault_at_any_operation_of_any_writer_leaves_the_old_file_or_the_whole_new_one(
+    shim, tmp_path, record_property
+):
     command = [sys.executable, str(HERE / "faults" / "write_with_faults.py"), str(tmp_path), "0", "100", "4096"]
     done = subprocess.run(
         command, env={**os.environ, "LD_PRELOAD": str(shim)}, capture_output=True, text=True, timeout=300
@@ -47,7 +50,7 @@ def test_a_fault_at_any_operation_of_any_writer_leaves_the_old_file_or_the_whole
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout)
     assert result["defects"] == []
-    print("faults injected:", result["counts"])
+    record_property(CASES, sum(result["counts"].values()))
     assert all(count > 30 for count in result["counts"].values())
 
 
@@ -80,7 +83,8 @@ while True:
 """
 
 
-def test_a_process_killed_at_thirty_points_leaves_a_whole_file(tmp_path):
+def test_a_process_killed_at_thirty_points_leaves_a_whole_file(tmp_path, record_property):
+    record_property(CASES, 30)
     found = []
     for point in range(30):
         path = tmp_path / f"image{SUFFIXES[1 + point % 4]}"

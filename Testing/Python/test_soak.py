@@ -8,6 +8,7 @@ import hashlib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from case_counts import CASES
 
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import Options, run, segment
@@ -24,11 +25,12 @@ def resident_mb() -> float:
 
 
 @pytest.mark.soak
-def test_500_runs_give_one_mask_and_hold_no_more_memory_than_50():
+def test_500_runs_give_one_mask_and_hold_no_more_memory_than_50(record_property):
     try:
         resident_mb()
     except OSError:
         pytest.skip("this system does not say how much memory a process holds")
+    record_property(CASES, RUNS)
     ct = make_phantom(0, spacing=(4.0, 4.0, 4.0)).ct
     lower, upper = run(segment(ct)).region
     centre = (np.array(lower) + upper) / 2

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from case_counts import CASES
 from cohort_support import SPACING, kill, records_in, start_batch, wait_until
 from test_cohort_similar import altered
 
@@ -96,7 +97,8 @@ def rate_of(said: str) -> float:
     return float(re.search(r"([\d.]+) scans an hour", said)[1])
 
 
-def test_many_scans_on_two_workers_killed_in_the_middle_and_resumed(scans, single, tmp_path):
+def test_many_scans_on_two_workers_killed_in_the_middle_and_resumed(scans, single, tmp_path, record_property):
+    record_property(CASES, SCANS)
     process = start_batch(scans, "-o", tmp_path, "--workers", "2", "--threads", "1")
     wait_until(lambda: len(records_in(tmp_path)) >= SCANS // 2, process, 7200)
     kill(process)
@@ -130,9 +132,12 @@ def test_two_workers_do_nearly_twice_the_work_of_one(scans, tmp_path):
         assert speed_up >= SPEED_UP
 
 
-def test_a_scheduler_with_two_workers_of_which_one_is_killed_loses_and_repeats_nothing(scans, single, tmp_path):
+def test_a_scheduler_with_two_workers_of_which_one_is_killed_loses_and_repeats_nothing(
+    scans, single, tmp_path, record_property
+):
     from test_cohort_cluster import start_cluster
 
+    record_property(CASES, SCANS)
     processes: list = []
     try:
         address, output = start_cluster(processes, tmp_path), tmp_path / "out"
@@ -153,7 +158,7 @@ def test_a_scheduler_with_two_workers_of_which_one_is_killed_loses_and_repeats_n
                 kill(each)
 
 
-def test_altered_copies_find_their_originals_first_among_all(scans, tmp_path):
+def test_altered_copies_find_their_originals_first_among_all(scans, tmp_path, record_property):
     model, found = load_model(), find_scans(scans)
     empty = Index.empty(model.sha256, code_channels(model))
     index = drain(grow_index(empty, found, tmp_path / "archive.npz", Options()))
@@ -163,6 +168,7 @@ def test_altered_copies_find_their_originals_first_among_all(scans, tmp_path):
         described = drain(describe(copy))
         first += index.search(described.means, 1)[0].entry.name == entry.name
     total = len(index.entries)
+    record_property(CASES, total)
     kept = shutil.copy(tmp_path / "archive.npz", os.environ.get("TERNARYSEGMENT_SOAK_INDEX", tmp_path / "kept.npz"))
     print(f"\nrecall@1 of altered copies among {total}: {first / total:.3f} ({first} of {total}); index: {kept}")
     print(f"a million codes beside faiss: python -m TernarySegmentLib.bench.retrieval {kept}")
