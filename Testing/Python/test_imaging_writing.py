@@ -130,6 +130,7 @@ def test_no_header_field_of_the_scan_reaches_the_mask(tmp_path):
     mask.SetMetaData("0010|0010", "Doe^Jane")
     write_mask(mask, tmp_path / "mask.seg.nrrd")
     assert b"Doe" not in (tmp_path / "mask.seg.nrrd").read_bytes()
+    assert [(key, mask.GetMetaData(key)) for key in mask.GetMetaDataKeys()] == [("0010|0010", "Doe^Jane")]
 
 
 def test_segmentation_header_says_what_slicer_writes(tmp_path):

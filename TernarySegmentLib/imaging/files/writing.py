@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -123,11 +124,11 @@ def _equal(one: sitk.Image, other: sitk.Image) -> bool:
     corners = list(np.ndindex(*(2,) * other.GetDimension()))
     indices = [[int(far * (n - 1)) for far, n in zip(corner, other.GetSize(), strict=True)] for corner in corners]
     places = np.array([[image.TransformIndexToPhysicalPoint(index) for index in indices] for image in (one, other)])
-    return bool(np.abs(places[0] - places[1]).max() < PLACE_MM) and np.array_equal(
-        sitk.GetArrayViewFromImage(one),
-        sitk.GetArrayViewFromImage(other),
-        equal_nan="float" in one.GetPixelIDTypeAsString(),
-    )
+    if np.abs(places[0] - places[1]).max() >= PLACE_MM:
+        return False
+    equal_nan = "float" in one.GetPixelIDTypeAsString()
+    values = zip(sitk.GetArrayViewFromImage(one), sitk.GetArrayViewFromImage(other), strict=True)
+    return all(np.array_equal(a, b, equal_nan=equal_nan) for a, b in values)  # at once it takes as much as a mask
 
 
 def write_mask(mask: sitk.Image, path: str | Path, *, provenance: Mapping[str, str] | None = None) -> None:
@@ -144,26 +145,42 @@ def write_mask(mask: sitk.Image, path: str | Path, *, provenance: Mapping[str, s
     path = Path(path)
     name = check_suffix(path)
     values = sitk.GetArrayViewFromImage(mask)
-    if values.dtype == np.uint8 and values.max() <= 1:
-        image = sitk.Image(mask)  # shares the voxels: a copy of a long scan's mask takes 0.2 GB
-        for key in image.GetMetaDataKeys():
-            image.EraseMetaData(key)
-    else:  # NumPy compares five times as fast as SimpleITK
+    fields = {f"TernarySegment_{key}": " ".join(str(value).split()) for key, value in (provenance or {}).items()}
+    if values.dtype != np.uint8 or values.max() > 1:  # NumPy compares five times as fast as SimpleITK
         image = sitk.GetImageFromArray((values != 0).view(np.uint8))
         image.CopyInformation(mask)
-    for key, value in (provenance or {}).items():
-        image.SetMetaData(f"TernarySegment_{key}", " ".join(str(value).split()))
+    else:
+        image = mask
     if name.endswith(".seg.nrrd"):
-        _describe_segment(image)
-    _write(image, path, name)
+        fields |= _segment_fields(image)
+    with _header_of(image, fields):
+        _write(image, path, name)
 
 
-def _describe_segment(image: sitk.Image) -> None:
-    """Add the header fields by which 3D Slicer 5 knows a segmentation with one segment."""
+@contextmanager
+def _header_of(image: sitk.Image, fields: Mapping[str, str]) -> Iterator[None]:
+    """Give an image these header fields and no others for a while: a copy of a long scan's mask takes 0.2 GB."""
+    before = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    _set_fields(image, fields)
+    try:
+        yield
+    finally:
+        _set_fields(image, before)
+
+
+def _set_fields(image: sitk.Image, fields: Mapping[str, str]) -> None:
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    for key, value in fields.items():
+        image.SetMetaData(key, value)
+
+
+def _segment_fields(image: sitk.Image) -> dict[str, str]:
+    """The header fields by which 3D Slicer 5 knows a segmentation with one segment."""
     box = mask_box(image)
     start, size = box if box is not None else ([0, 0, 0], [0, 0, 0])
     extent = " ".join(f"{a} {a + n - 1}" for a, n in zip(start, size, strict=True))
-    fields = {
+    return {
         "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
         "Segmentation_SourceRepresentation": "Binary labelmap",
@@ -178,5 +195,3 @@ def _describe_segment(image: sitk.Image) -> None:
         "Segment0_Layer": "0",
         "Segment0_Tags": f"TerminologyEntry:{TERMINOLOGY}|",
     }
-    for key, value in fields.items():
-        image.SetMetaData(key, value)
