@@ -10,6 +10,7 @@ import csv
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,8 @@ pytest.importorskip("distributed", reason="needs Dask: pip install -e .[cohort]"
 
 SCANS = int(os.environ.get("TERNARYSEGMENT_SOAK_SCANS", "200"))
 FOR_SPEED = min(SCANS, 40)
-IDLE = 0.5
-"""Programs waiting for a core before the measurement; with more the speed says nothing of this one."""
+IDLE = 0.2
+"""Cores that other programs keep busy before the measurement; with more the speed says nothing of this one."""
 SPEED_UP = 1.8
 RECALL = 0.99
 
@@ -115,20 +116,36 @@ def test_many_scans_on_two_workers_killed_in_the_middle_and_resumed(scans, singl
     )
 
 
+def busy_cores(seconds: float = 5.0) -> float:
+    """How many cores work just now, by the system's own account."""
+
+    def spent() -> tuple[int, int]:
+        with open("/proc/stat", encoding="ascii") as file:
+            ticks = [int(word) for word in file.readline().split()[1:]]
+        return sum(ticks), ticks[3] + ticks[4]  # in all, and idle or waiting for a disk
+
+    before = spent()
+    time.sleep(seconds)
+    total, idle = (after - first for after, first in zip(spent(), before, strict=True))
+    return (total - idle) / total * (os.cpu_count() or 1)
+
+
 def test_two_workers_do_nearly_twice_the_work_of_one(scans, tmp_path):
     some = tmp_path / "some"
     some.mkdir()
     for path in sorted(scans.glob("p*"))[:FOR_SPEED]:
         shutil.copy(path, some)
-    load, rates = os.getloadavg()[0], []
+    busy, rates = busy_cores(), []
     for workers in (1, 2):
         process = start_batch(some, "-o", tmp_path / f"out{workers}", "--workers", workers, "--threads", "1")
         said = process.communicate(timeout=7200)[0]
         assert process.returncode == 0, said
         rates.append(rate_of(said))
     speed_up = rates[1] / rates[0]
-    print(f"\n{rates[0]:.0f} scans an hour on one worker, {rates[1]:.0f} on two: {speed_up:.2f} times; load {load:.1f}")
-    if load < IDLE and (os.cpu_count() or 1) >= 2:
+    print(
+        f"\n{rates[0]:.0f} scans an hour on one worker, {rates[1]:.0f} on two: {speed_up:.2f} times; {busy:.1f} cores busy"
+    )
+    if busy < IDLE and (os.cpu_count() or 1) >= 2:
         assert speed_up >= SPEED_UP
 
 
