@@ -143,7 +143,8 @@ def test_two_workers_do_nearly_twice_the_work_of_one(scans, tmp_path):
         rates.append(rate_of(said))
     speed_up = rates[1] / rates[0]
     print(
-        f"\n{rates[0]:.0f} scans an hour on one worker, {rates[1]:.0f} on two: {speed_up:.2f} times; {busy:.1f} cores busy"
+        f"\n{rates[0]:.0f} scans an hour on one worker, {rates[1]:.0f} on two: {speed_up:.2f} times; "
+        f"others kept {busy:.1f} cores busy"
     )
     if busy < IDLE and (os.cpu_count() or 1) >= 2:
         assert speed_up >= SPEED_UP
