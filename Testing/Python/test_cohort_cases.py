@@ -67,11 +67,19 @@ def test_a_list_gives_paths_names_and_regions_and_a_results_table_is_one(tmp_pat
     assert (second.source, second.region) == (tmp_path / "y/b.nii", None)
 
 
+@pytest.mark.parametrize("content", ["Input;Name\r\n\r\na.nii;first\r\n", "input\tname\na.nii\tfirst\n"])
+def test_a_list_from_a_spreadsheet_is_read(tmp_path, content):
+    touch(tmp_path, "a.nii")
+    (tmp_path / "list.csv").write_text(content, encoding="utf-8-sig", newline="")
+    assert names(tmp_path / "list.csv") == ["first"]
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         ("path\na.nii\n", "none called input"),
         ("input\nmissing.nii\n", "Line 2 .* does not exist"),
+        ("input\na.nii\n\nmissing.nii\n", "Line 4 .* does not exist"),
         ("input,name\na.nii,../up\n", "must lie inside"),
         ("input,name\na.nii,/root\n", "must lie inside"),
         ("input,region\na.nii,1 2 3\n", "two opposite corners"),
