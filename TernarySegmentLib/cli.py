@@ -303,6 +303,11 @@ def main(arguments: list[str] | None = None) -> int:
     def command() -> int:
         logging.basicConfig(format="%(message)s", level=logging.INFO)
         options = _parser().parse_args(arguments)
-        return int(options.command(options))
+        if not getattr(options, "threads", 0):
+            return int(options.command(options))
+        from TernarySegmentLib.imaging.files.itk import at_most
+
+        with at_most(options.threads):
+            return int(options.command(options))
 
     return console.run(command)

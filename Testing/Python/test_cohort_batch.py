@@ -17,6 +17,7 @@ from test_imaging_reading import UID
 from TernarySegmentLib import cli
 from TernarySegmentLib.cohort.commands import EXIT_SOME_FAILED
 from TernarySegmentLib.cohort.record import read_record
+from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.files.atomic import atomic_path, remains_of
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.phantom import make_phantom
@@ -228,6 +229,21 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_written(
     assert cli.main(["batch", str(scans), "-o", str(tmp_path / "out"), *arguments]) == 1
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_threads_bound_those_of_itk_for_as_long_as_the_command_runs(scans, tmp_path, monkeypatch):
+    threads = []
+
+    def read(path: Path) -> sitk.Image:
+        threads.append(sitk.ProcessObject.GetGlobalDefaultNumberOfThreads())
+        raise InputError("Enough.")
+
+    monkeypatch.setattr("TernarySegmentLib.imaging.files.reading.read_ct", read)
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    command = ["segment", str(scans / "p1/ct.nii.gz"), "-o", str(tmp_path / "x.nrrd"), "--threads"]
+    assert [cli.main([*command, str(number)]) for number in (1, 3)] == [1, 1]
+    assert threads == [1, 3]
+    assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == before
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,17 @@ def quiet() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """Let ITK's filters use so many threads and no more."""
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
 def itk_failure(error: RuntimeError, what: str, advice: str) -> Exception:
     """An ITK exception as the one to raise: out of memory, or a sentence with ITK's own last line."""
     if is_out_of_memory(error):
