@@ -37,7 +37,7 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 HU_TYPES = ("", "HU", "HU_MOD", "US")
 """RescaleType (PS3.3 C.11.1.1.2) of HU, of HU of one energy, and of what is not said; others are iodine, density …"""
 
-_PROJECTION = re.compile(r"(?<![A-Z])(MIP|MINIP|MPIP|PROJECTION)(?![A-Z])")
+_PROJECTION = re.compile(r"(?<![A-Z])(MIP|MINIP|PROJECTION)(?![A-Z])")
 """In an ImageType: the largest or smallest values along a line instead of those of a slice."""
 
 STEEPEST_RESCALING = 1000.0
