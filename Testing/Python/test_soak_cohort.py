@@ -191,7 +191,7 @@ def test_altered_copies_find_their_originals_first_among_all(scans, tmp_path, re
     record_property(CASES, total)
     kept = shutil.copy(tmp_path / "archive.npz", os.environ.get("TERNARYSEGMENT_SOAK_INDEX", tmp_path / "kept.npz"))
     print(
-        f"\nrecall@1 of altered copies among {total}: {first / total:.3f} ({first} of {total} find their patient first, "
+        f"\nrecall@1 of altered copies among {total}: {first / total:.3f} ({first} find their patient first, "
         f"{same} the very file); index: {kept}"
     )
     print(f"a million codes beside faiss: python -m TernarySegmentLib.bench.retrieval {kept}")
