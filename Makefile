@@ -57,13 +57,12 @@ panel: $(VENV)/host-installed
 screenshots: $(VENV)/host-installed
 	$(BIN)/python Testing/SlicerHost/screenshots.py $(if $(CT),--ct "$(CT)")
 
-# the weights that ship, from the labelled scans in SCANS and the partial ones in SLICES: a network for each fold, judged on the
-# scans that it never saw, trained on, those of BRIEFLY for 600 steps only, and judged again, then all of them voting with VOTERS;
-# a training that was stopped goes on when called again
+# the weights that ship, from the labelled scans in SCANS and the partial ones in SLICES: a network for each fold, trained in three
+# runs, after each of them judged on the scans that it never saw, then all of them voting with VOTERS; a training that was stopped
+# goes on when called again
 SCANS ?= data-local/btcv-native
 SLICES ?= data-local/nih-slices
-FOLDS ?= 0 2
-BRIEFLY ?= 1 3
+FOLDS := 0 2 1 3
 VOTERS ?= Testing/Data/generation-5.npz
 DATA := data-local/prepared-1.5mm
 COARSE_DATA := data-local/prepared-4mm
@@ -76,11 +75,11 @@ weights: $(VENV)/test-installed
 	  || exit 1; \
 	done
 	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --fold none --seed 6
-	$(CROSSVALIDATE) --run runs/cv --preset fine --seed 50 --folds $(FOLDS) $(BRIEFLY)
-	$(CROSSVALIDATE) --run runs/tune --preset tune --seed 60 --start runs/cv --folds $(FOLDS)
-	$(CROSSVALIDATE) --run runs/tune --preset tune --seed 60 --start runs/cv --steps 600 --folds $(BRIEFLY)
+	$(CROSSVALIDATE) --run runs/cv --preset fine --seed 50
+	$(CROSSVALIDATE) --run runs/tune --preset tune --seed 60 --start runs/cv
+	$(CROSSVALIDATE) --run runs/again --preset tune --seed 70 --start runs/tune
 	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine-data $(DATA) \
-	  --fine $(patsubst %,runs/tune/fold%,$(FOLDS) $(BRIEFLY)) \
+	  --fine $(patsubst %,runs/again/fold%,$(FOLDS)) \
 	  --vote $(VOTERS) --origin "BTCV, partial volumes of NIH Pancreas-CT, phantoms 1 to 8" -o out/pancreas.npz
 	$(TRAIN) voters out/pancreas.npz fine fine5 fine6 -o out/never-saw-fold0.npz
 	$(TRAIN) calibrate --source $(SCANS) --mirrored --measured-with out/never-saw-fold0.npz --model out/pancreas.npz
