@@ -226,10 +226,8 @@ def _region(text: str | None, path: Path, number: int) -> Box | None:
 def _base(inputs: list[Path], entries: list[_Entry]) -> Path | None:
     """The deepest folder that holds all inputs; None when there is none, as on two drives."""
     tops = {each.resolve() for each in inputs if each.is_dir()}
-    tops |= {
-        entry.path.resolve().parent for entry in entries
-        if not any(top in entry.path.resolve().parents for top in tops)
-    }  # fmt: skip
+    folders = {entry.path.parent.resolve() for entry in entries}  # of a link, not of what it points to
+    tops |= {folder for folder in folders if not any(top in (folder, *folder.parents) for top in tops)}
     try:
         return Path(os.path.commonpath(tops)) if tops else None
     except ValueError:

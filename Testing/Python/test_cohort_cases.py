@@ -67,6 +67,15 @@ def test_a_list_gives_paths_names_and_regions_and_a_results_table_is_one(tmp_pat
     assert (second.source, second.region) == (tmp_path / "y/b.nii", None)
 
 
+def test_links_that_a_pattern_finds_are_named_as_they_are_called(tmp_path):
+    touch(tmp_path, "elsewhere/a.nii", "far/b.nii")
+    (tmp_path / "links").mkdir()
+    for name, target in (("one.nii", "elsewhere/a.nii"), ("two.nii", "far/b.nii")):
+        (tmp_path / "links" / name).symlink_to(tmp_path / target)
+    assert names(tmp_path / "links" / "*.nii") == ["one", "two"]
+    assert names(tmp_path / "links") == ["one", "two"]
+
+
 @pytest.mark.parametrize("content", ["Input;Name\r\n\r\na.nii;first\r\n", "input\tname\na.nii\tfirst\n"])
 def test_a_list_from_a_spreadsheet_is_read(tmp_path, content):
     touch(tmp_path, "a.nii")
