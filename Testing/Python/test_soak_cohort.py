@@ -32,7 +32,7 @@ pytestmark = pytest.mark.soak
 pytest.importorskip("distributed", reason="needs Dask: pip install -e .[cohort]")
 
 SCANS = int(os.environ.get("TERNARYSEGMENT_SOAK_SCANS", "200"))
-FOR_SPEED = min(SCANS, 40)
+FOR_SPEED = min(SCANS, 100)
 IDLE = 0.2
 """Cores that other programs keep busy before the measurement; with more the speed says nothing of this one."""
 SPEED_UP = 1.8
