@@ -178,10 +178,11 @@ def _plain(text: str) -> str:
 def _listed(path: Path) -> Iterator[_Entry]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
-            head, *lines = stream.readlines() or [""]
-            columns = next(csv.reader([head], delimiter=_delimiter(head)), [])
-            columns = [column.strip().lower() for column in columns]
-            reader = csv.DictReader(lines, columns, delimiter=_delimiter(head))
+            head = stream.readline()
+            # spreadsheets write semicolons where a comma parts decimals
+            delimiter = max(",;\t", key=head.count)
+            columns = [name.strip().lower() for name in next(csv.reader([head], delimiter=delimiter), [])]
+            reader = csv.DictReader(stream, columns, delimiter=delimiter)
             rows = [(reader.line_num + 1, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"The list “{path}” cannot be read ({error}); save it as CSV in UTF-8.") from error
@@ -198,11 +199,6 @@ def _listed(path: Path) -> Iterator[_Entry]:
         if not source.exists():
             raise InputError(f"Line {number} of “{path}” names “{given}”, which does not exist; check the path.")
         yield _Entry(source, True, _name(row.get("name"), path, number), _region(row.get("region"), path, number))
-
-
-def _delimiter(head: str) -> str:
-    """What parts a list's columns: spreadsheets write semicolons where a comma parts decimals."""
-    return max(",;\t", key=head.count)
 
 
 def _name(text: str | None, path: Path, number: int) -> str:

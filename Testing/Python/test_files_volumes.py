@@ -353,7 +353,9 @@ def test_millimetres_may_be_said(tmp_path, fields):
     assert np.array_equal(sitk.GetArrayFromImage(image), VALUES)
 
 
-@pytest.mark.parametrize("fault", ["none", "a name", "the last bytes of one", "all in one file", "a pattern"])
+@pytest.mark.parametrize(
+    "fault", ["none", "a name", "the last bytes of one", "a slice too many in one", "all in one file", "a pattern"]
+)
 def test_a_metaimage_in_a_file_for_each_slice_reads_whole_or_is_refused(tmp_path, fault):
     names = [f"s{number}.raw" for number in range(10)]
     for name, plane in zip(names, VALUES, strict=True):
@@ -366,6 +368,8 @@ def test_a_metaimage_in_a_file_for_each_slice_reads_whole_or_is_refused(tmp_path
     if fault == "the last bytes of one":
         (tmp_path / "s3.raw").write_bytes(VALUES[3].tobytes()[:-20])
         (tmp_path / "s4.raw").write_bytes(VALUES[4].tobytes() + b"\0" * 20)
+    if fault == "a slice too many in one":
+        (tmp_path / "s3.raw").write_bytes(VALUES[3:5].tobytes())
     listed = "s%d.raw 0 9 1\n" if fault == "a pattern" else "\n".join(["LIST", *names, ""])
     head = "".join(f"{key} = {value}\n" for key, value in META.items())
     (tmp_path / "ct.mhd").write_text(head + "ElementDataFile = " + listed)

@@ -128,14 +128,12 @@ def data_files(path: Path) -> tuple[Path, ...]:
 
 def _check_length(path: Path, stored: Stored, voxel_bytes: int, slices: int) -> None:
     sizes = [file.stat().st_size - (stored.offset or 0) for file in stored.files]
-    found = sum(sizes)
-    if len(sizes) > 1:  # ITK fills what a short file lacks with whatever lies in memory
-        found = min(found, len(sizes) * min(sizes))
-    if found < voxel_bytes:
+    whole = len(sizes) * min(sizes)  # ITK fills what one file of several lacks with whatever lies in memory
+    if whole < voxel_bytes:
         raise InputError(
-            f"“{path.name}” is cut off ({max(found, 0)} of {voxel_bytes} bytes of voxels); copy or export it again."
+            f"“{path.name}” is cut off ({max(whole, 0)} of {voxel_bytes} bytes of voxels); copy or export it again."
         )
-    if stored.offset is not None and found - voxel_bytes >= voxel_bytes // slices:
+    if stored.offset is not None and sum(sizes) - voxel_bytes >= voxel_bytes // slices:
         raise InputError(f"“{path.name}” holds more voxels than its header says; copy or export it again.")
 
 
