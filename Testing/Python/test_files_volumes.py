@@ -379,6 +379,14 @@ def test_a_metaimage_in_a_file_for_each_slice_reads_whole_or_is_refused(tmp_path
         assert "“ct.mhd”" in refusal(tmp_path / "ct.mhd")
 
 
+@pytest.mark.parametrize("fields", [META, NRRD], ids=["mhd", "nhdr"])
+def test_a_list_without_files_of_voxels_is_refused(tmp_path, fields):
+    path = write_text(tmp_path, b"", fields, {"DimSize": "12 11 0"} if fields is META else {"data file": "LIST"})
+    text = path.read_text()
+    path.write_text(text.replace("LOCAL", "LIST") if fields is META else text.rstrip("\n") + "\n")
+    assert "lists" in refusal(path)
+
+
 @pytest.mark.parametrize("size", [None, "100", "1"])
 def test_compressed_voxels_that_itk_does_not_unpack_are_refused_and_never_read_as_others(tmp_path, size, capfd):
     body = zlib.compress(VALUES.tobytes())

@@ -227,6 +227,8 @@ def _refuse_unit(path: Path, unit: str) -> None:
 
 
 def _detached(path: Path, fields: dict[str, str], names: list[str]) -> Stored:
+    if not names:
+        raise InputError(f"“{path.name}” lists no files of voxels; export it again.")
     if "%" in names[0]:  # a pattern with numbers; teem refuses it when a file is missing or short
         return Stored("pattern", (), None, False)
     files = tuple(path.parent / name for name in names)
@@ -271,7 +273,7 @@ def _meta(path: Path, start: bytes) -> Stored:
     if name.upper().startswith("LIST"):
         names = [text for line in start[offset:].splitlines() if (text := _text(line))]
         slices = fields.get("dimsize", "").split()[-1:]
-        if [str(len(names))] != slices:
+        if not names or [str(len(names))] != slices:
             raise InputError(
                 f"“{path.name}” lists {len(names)} files of voxels for {''.join(slices) or 'no'} slices; "
                 "export it again."
