@@ -75,7 +75,7 @@ class Model:
     """Everything inference needs.
 
     Attributes:
-        stages: ``coarse`` (localisation) and ``fine``; further ones named ``fine…`` on the same grid vote with it.
+        stages: ``coarse`` (localisation) and ``fine``; further ones named ``fine…`` vote with it, on grids of their own.
         labels: names of the output labels; the first is background.
         target: index of the label to segment.
         provenance: where the weights come from: name, version, data, settings, commands.
@@ -323,8 +323,8 @@ def _model(manifest: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
         number(calibration.get("temperature", 1.0), "its temperature", 0.01, 100),
         number(calibration.get("bias", 0.0), "its bias", -100, 100),
     )  # fmt: skip
-    grids = {(stage.spacing, stage.window) for stage in model.fine}
-    require(len(grids) == 1, f"its fine stages work on different grids, {shown(grids)}")
+    windows = {stage.window for stage in model.fine}
+    require(len(windows) == 1, f"its fine stages look through different windows, {shown(windows)}")
     return model
 
 

@@ -1,4 +1,4 @@
-"""Let the networks of one grid decide about a box of the scan, and keep what is a plausible pancreas."""
+"""Let networks decide about a box of the scan, and keep what is a plausible pancreas."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Decision:
 
     Attributes:
         margin: of the target, mean over the networks, in logits, float32 (z, y, x).
-        grid: the working grid.
+        grid: the first network's working grid.
         backend: the kernels that computed.
-        levels: what they saw, int8 (z, y, x).
+        levels: what was seen on it, int8 (z, y, x).
         window: lowest and highest HU of the levels.
-        labels: what the last of them called each voxel, uint8 (z, y, x).
+        labels: what the first network called each voxel, uint8 (z, y, x).
     """
 
     margin: np.ndarray
@@ -64,26 +64,33 @@ def decide(
     name: str,
     span: tuple[float, float],
 ) -> Steps:
-    """Run networks of one grid over a box of the scan, one after the other, and average their margins."""
+    """Run networks over a box of the scan, one after the other, and average their margins on the first one's grid."""
     start, stop = span
     yield clock.at(name, start)
-    spacing, window = stages[0].spacing, stages[0].window
-    grid = grid_over(box, spacing, max(stage.graph.multiple for stage in stages))
-    levels = hu_to_levels(to_grid(ct, grid), window)
+    window = stages[0].window
     begun = start + 0.3 * (stop - start)  # resampling takes about a third
     share = (stop - begun) / len(stages)
 
     def progress(index: int, part: float) -> Progress:
         return clock.at(name, begun + (index + part) * share)
 
-    margins, backend = [], ""
+    seen: dict[float, tuple[Grid, np.ndarray]] = {}
+    for spacing in dict.fromkeys(stage.spacing for stage in stages):
+        multiple = max(stage.graph.multiple for stage in stages if stage.spacing == spacing)
+        grid = grid_over(box, spacing, multiple)
+        seen[spacing] = grid, hu_to_levels(to_grid(ct, grid), window)
+    common, levels = seen[stages[0].spacing]
+    margins, called, backend = [], [], ""
     for index, stage in enumerate(stages):
+        grid, looked_at = seen[stage.spacing]
         network = Network(stage.graph, stage.weights, options.backend, options.threads)
-        scores = yield from relay(network.run(levels), partial(progress, index))
-        margins.append(np.clip(scores.margin * np.float32(network.score_step), -CLIP_LOGITS, CLIP_LOGITS))
+        scores = yield from relay(network.run(looked_at), partial(progress, index))
+        margin = np.clip(scores.margin * np.float32(network.score_step), -CLIP_LOGITS, CLIP_LOGITS)
+        margins.append(margin if grid == common else to_grid(grid.image(margin), common))
+        called.append(scores.label)
         backend = network.kernels.NAME
     margin = sum(margins[1:], margins[0]) / np.float32(len(margins))
-    return Decision(margin, grid, backend, levels, window, scores.label)
+    return Decision(margin, common, backend, levels, window, called[0])
 
 
 def smoothed(margin: np.ndarray, grid: Grid, sigma_mm: float) -> np.ndarray:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from TernarySegmentLib.errors import InputError, TernarySegmentError
@@ -18,7 +17,6 @@ from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTI
 from TernarySegmentLib.training.sources import FORMATS, OWN_PATTERNS, Scan, pairs
 
 if TYPE_CHECKING:
-    from TernarySegmentLib.engine.modelfile import Model
     from TernarySegmentLib.training.evaluate import Compared
 
 DEFAULT_SOURCE = Path("data-local/btcv-native")
@@ -70,14 +68,23 @@ def _crossvalidate(options: argparse.Namespace) -> None:
     import torch
 
     from TernarySegmentLib.pipeline import Options
-    from TernarySegmentLib.training.crossvalidate import coarse_networks, fold_model, judging_folds, train_fold
+    from TernarySegmentLib.training.crossvalidate import (
+        coarse_networks,
+        fold_folder,
+        fold_model,
+        judging_folds,
+        train_fold,
+    )
     from TernarySegmentLib.training.data import load_cases
     from TernarySegmentLib.training.evaluate import evaluate, summary_lines
+    from TernarySegmentLib.training.experiments.float_reference import FloatReference, evaluate_float_reference
     from TernarySegmentLib.training.folds import fold_of
 
     if options.threads:
         torch.set_num_threads(options.threads)
     cases, settings = load_cases(options.data), _settings(options)
+    if settings.weights == "full" and options.coarse.is_dir():
+        raise InputError("For networks in full precision give --coarse a model file, whose network localises for all.")
     coarse = coarse_networks(options.coarse, options.coarse_data)
     stop = time.monotonic() + 60 * options.minutes
     folds = options.folds or judging_folds(cases)
@@ -93,8 +100,13 @@ def _crossvalidate(options: argparse.Namespace) -> None:
 
     def compared() -> Iterator[Compared]:
         for fold in folds:
-            model = fold_model(options.run, cases, fold, coarse(fold))
-            yield from evaluate([scan for scan in scans if fold_of(scan.name) == fold], Options(model=model))
+            judging = [scan for scan in scans if fold_of(scan.name) == fold]
+            if settings.weights == "full":
+                reference = FloatReference.load(fold_folder(options.run, fold), options.data)
+                yield from evaluate_float_reference(judging, reference, Options(model=options.coarse))
+            else:
+                model = fold_model(options.run, cases, fold, coarse(fold))
+                yield from evaluate(judging, Options(model=model))
 
     for line in summary_lines(compared()):
         print(line, flush=True)
@@ -107,43 +119,33 @@ def _average(options: argparse.Namespace) -> None:
     print(f"{options.run}: mean weights of {', '.join(map(str, options.of))}")
 
 
-def _voter_names() -> Iterator[str]:
-    """What a model file calls the networks that vote: fine, fine2, fine3 and so on."""
-    return itertools.chain(["fine"], (f"fine{number}" for number in itertools.count(2)))
-
-
-def _known_voters(model: Model, path: Path, names: Sequence[str]) -> Sequence[str]:
-    """The names of networks that vote, all of which a model file has."""
-    absent = sorted(set(names) - set(model.fine_names))
-    if absent:
-        raise InputError(f"{path} has no {', '.join(absent)}; it has {', '.join(model.fine_names)}.")
-    return names
-
-
 def _export(options: argparse.Namespace) -> None:
     from TernarySegmentLib.engine import modelfile
     from TernarySegmentLib.training.crossvalidate import exported
     from TernarySegmentLib.training.data import load_cases
     from TernarySegmentLib.training.export import export_run
     from TernarySegmentLib.training.runs import settings_of
+    from TernarySegmentLib.training.voters import kept_back, saying_kept_back, voter_names
 
     grids = {run: settings_of(run).spacing for run in options.fine}
     if len(set(grids.values())) > 1:
         named = ", ".join(f"{run} {spacing:g} mm" for run, spacing in grids.items())
         raise InputError(
-            f"Networks that vote must be trained on one grid, not on several ({named}); export them apart."
+            f"These runs were trained on several grids ({named}), whose scans lie in several folders; export those of "
+            "each grid apart, and let them vote with --vote."
         )
     stages, provenance = {}, {"name": "pancreas", "created": time.strftime("%Y-%m-%d")}
+    folds: dict[str, int | None] = {}
 
     def add(name: str, stage: modelfile.Stage, said: str) -> None:
         stages[name], provenance[name] = stage, said
         print(f"{name}: {said}", flush=True)
 
-    voters: list[tuple[modelfile.Stage, str]] = []
-    if options.vote:
-        older = modelfile.load(options.vote)
-        chosen = _known_voters(older, options.vote, options.vote_stage or older.fine_names)
-        voters = [(older.stages[name], f"{name} of {options.vote.name}, SHA-256 {older.sha256}") for name in chosen]
+    voters: list[tuple[modelfile.Stage, str, int | None]] = []
+    for path in options.vote:
+        older = modelfile.load(path)
+        said = f"of {path.name}, SHA-256 {older.sha256}"
+        voters += [(older.stages[name], f"{name} {said}", kept_back(older).get(name)) for name in older.fine_names]
     if options.coarse.is_file():
         model = modelfile.load(options.coarse)
         add("coarse", model.stages["coarse"], f"coarse of {options.coarse.name}, SHA-256 {model.sha256}")
@@ -152,12 +154,17 @@ def _export(options: argparse.Namespace) -> None:
     else:
         raise InputError("Say with --coarse-data which folder the coarse run was trained on.")
     cases = load_cases(options.fine_data)
-    names = _voter_names()
+    names = voter_names()
     for run in options.fine:
-        add(next(names), *exported(run, cases))
-    for stage, said in voters:
-        add(next(names), replace(stage, spacing=stages["fine"].spacing), said)
+        name = next(names)
+        add(name, *exported(run, cases))
+        folds[name] = settings_of(run).fold
+    for stage, said, fold in voters:
+        name = next(names)
+        add(name, stage, said)
+        folds[name] = fold
     provenance["training data"] = options.origin
+    provenance = saying_kept_back(provenance, folds)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     digest = modelfile.save(modelfile.Model(stages, LABELS, PANCREAS, provenance), options.output)
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB, SHA-256 {digest}")
@@ -174,7 +181,7 @@ def _curves(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
-    from TernarySegmentLib.training.evaluate import evaluate, evaluate_sparse, summary_lines
+    from TernarySegmentLib.training.evaluate import evaluate, evaluate_sparse, evaluate_unseen, summary_lines
     from TernarySegmentLib.training.experiments.float_reference import FloatReference, evaluate_float_reference
     from TernarySegmentLib.training.folds import split
 
@@ -190,11 +197,16 @@ def _evaluate(options: argparse.Namespace) -> None:
             print(line, flush=True)
     if options.source or not options.sparse:
         scans = _scans(options, options.source or DEFAULT_SOURCE, mirrored=not options.source)
-        training, validation = split([scan.name for scan in scans], options.fold)
-        chosen = validation if options.split == "validation" else training
-        scans = [scan for scan in scans if scan.name in chosen]
-        for line in summary_lines(evaluate(scans, settings), report):
-            print(line, flush=True)
+        if options.unseen:
+            with TemporaryDirectory() as folder:
+                for line in summary_lines(evaluate_unseen(scans, settings, Path(folder)), report):
+                    print(line, flush=True)
+        else:
+            training, validation = split([scan.name for scan in scans], options.fold)
+            chosen = validation if options.split == "validation" else training
+            scans = [scan for scan in scans if scan.name in chosen]
+            for line in summary_lines(evaluate(scans, settings), report):
+                print(line, flush=True)
         if options.float_reference:
             for line in summary_lines(
                 evaluate_float_reference(scans, FloatReference.load(*options.float_reference), settings)
@@ -207,15 +219,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _voters(options: argparse.Namespace) -> None:
     from TernarySegmentLib.engine import modelfile
+    from TernarySegmentLib.training.voters import with_voters
 
-    model = modelfile.load(options.model)
-    names = _known_voters(model, options.model, options.names)
-    kept = {name: said for name, said in model.provenance.items() if name not in model.fine_names}
-    stages = {"coarse": model.stages["coarse"]}
-    provenance = {**kept, "voters of": f"{options.model.name}, {model.sha256}"}
-    for own, name in zip(_voter_names(), names, strict=False):
-        stages[own], provenance[own] = model.stages[name], model.provenance.get(name, name)
-    digest = modelfile.save(replace(model, stages=stages, provenance=provenance), options.output)
+    chosen = with_voters(modelfile.load(options.model), options.model, options.names)
+    digest = modelfile.save(chosen, options.output)
     print(f"{options.output}: SHA-256 {digest}")
 
 
@@ -234,16 +241,16 @@ def _calibrate(options: argparse.Namespace) -> None:
     from TernarySegmentLib.engine import modelfile
     from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options
     from TernarySegmentLib.training.calibrate import fitted, joined, voxels_of
-    from TernarySegmentLib.training.crossvalidate import FOLD_MODEL, fold_folder
-    from TernarySegmentLib.training.folds import fold_of
+    from TernarySegmentLib.training.voters import unseen_models
 
     path = options.model or DEFAULT_MODEL
-    if options.crossvalidated:
-        scans = _scans(options, options.source or DEFAULT_SOURCE, options.mirrored or not options.source)
-        judged = [(scan, fold_folder(options.crossvalidated, fold_of(scan.name)) / FOLD_MODEL) for scan in scans]
-    else:
-        judged = [(scan, options.measured_with or path) for scan in _judges(options)]
-    found_in = [voxels_of(scan, Options(options.backend, model=model)) for scan, model in judged]
+    with TemporaryDirectory() as folder:
+        if options.unseen:
+            scans = _scans(options, options.source or DEFAULT_SOURCE, options.mirrored or not options.source)
+            judged = list(zip(scans, unseen_models(path, [scan.name for scan in scans], Path(folder)), strict=True))
+        else:
+            judged = [(scan, path) for scan in _judges(options)]
+        found_in = [voxels_of(scan, Options(options.backend, model=model)) for scan, model in judged]
     parts = [part for part in found_in if part is not None]
     if not parts:
         raise InputError("No pancreas was found in any of these scans; calibrate on others, or train for longer.")
@@ -401,8 +408,9 @@ def _parser() -> argparse.ArgumentParser:
         "--fine", type=Path, required=True, nargs="+", metavar="RUN", help="run folders; several networks vote"
     )
     export.add_argument("--fine-data", type=Path, required=True, help="folder that they were trained on")
-    export.add_argument("--vote", type=Path, help="model file whose fine networks vote with the new one")
-    export.add_argument("--vote-stage", nargs="+", metavar="NAME", help="only these of them, such as fine2")
+    export.add_argument(
+        "--vote", type=Path, nargs="+", default=[], metavar="MODEL", help="model files whose fine networks vote too"
+    )
     export.add_argument("--origin", default="", help="a sentence on the training data, kept in the file")
     export.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
     export.set_defaults(run_command=_export)
@@ -441,6 +449,9 @@ def _parser() -> argparse.ArgumentParser:
         "--fold", type=int, choices=range(FOLDS), default=0, help="that is the validation set (default 0)"
     )
     evaluate.add_argument("--split", choices=["validation", "training"], default="validation")
+    evaluate.add_argument(
+        "--unseen", action="store_true", help="judge all scans, each by those of the networks that never saw it"
+    )
     evaluate.add_argument("--sparse", type=Path, nargs=2, metavar=("CT", "MASK"), help="a scan outlined on some slices")
     evaluate.add_argument(
         "--report", type=Path, metavar="FOLDER", help="write report.json, report.md and pictures there"
@@ -468,12 +479,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")
     review.add_argument("--report", type=Path, metavar="MARKDOWN", help="write a page there, its figure beside it")
     calibrate.add_argument(
-        "--crossvalidated", type=Path, metavar="RUN",
-        help="folder that crossvalidate wrote: every scan's voxels come from the network that never saw it",
-    )  # fmt: skip
-    calibrate.add_argument(
-        "--measured-with", type=Path, metavar="MODEL",
-        help="take the voxels from this model file, whose voters never saw the scans, instead of the one rewritten",
+        "--unseen", action="store_true",
+        help="measure on all scans, on each with those of the networks that never saw it, instead of on one fold",
     )  # fmt: skip
     calibrate.set_defaults(run_command=_calibrate)
     review.set_defaults(run_command=_review)

@@ -181,7 +181,9 @@ def edited(manifest: dict[str, Any], stage: str, layer: str, **fields: Any) -> d
         pytest.param(lambda m: edited(m, "fine", "enc0", inputs=["input"]), "which no layer before it", id="input"),
         pytest.param(lambda m: edited(m, "fine", "scores", kind="conv"), "does not end with its head", id="no head"),
         pytest.param(lambda m: changed(m, ("stages", "fine", "spacing"), 0.001), "spacing", id="tiny voxels"),
-        pytest.param(lambda m: changed(m, ("stages", "fine2", "spacing"), 2.0), "different grids", id="grids"),
+        pytest.param(
+            lambda m: changed(m, ("stages", "fine2", "window"), [-100.0, 200.0]), "different windows", id="windows"
+        ),
         pytest.param(lambda m: changed(m, ("stages", "fine", "window"), [275, -125]), "window", id="window turned"),
         pytest.param(lambda m: changed(m, ("stages", "coarse"), ...), "not coarse and fine", id="no coarse stage"),
         pytest.param(lambda m: changed(m, ("stages", "fine2"), ...), "arrays of no layer", id="arrays left over"),

@@ -18,15 +18,17 @@ import SimpleITK as sitk
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.engine.modelcheck import LABELS
+from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.errors import InputError, ModelError
 from TernarySegmentLib.imaging.files.reading import read_ct
-from TernarySegmentLib.imaging.grids import flip, flip_box
+from TernarySegmentLib.imaging.grids import flip, flip_box, to_grid
 from TernarySegmentLib.imaging.measure import mask_box, same_grid
 from TernarySegmentLib.imaging.orientation import DOUBT, LEAD, ORGANS, believed, departure
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, run, segment
 from TernarySegmentLib.pipeline.clock import Clock
+from TernarySegmentLib.pipeline.decide import Decision, decide
 from TernarySegmentLib.pipeline.localise import Localised, localise
 from TernarySegmentLib.pipeline.plausibility import edge_notes, volume_notes
 
@@ -248,6 +250,25 @@ def test_numpy_path_gives_the_same_mask_voxel_for_voxel(phantom, result):
     plain = run(segment(phantom.ct, Options(backend="numpy")))
     assert plain.backend == "numpy"
     np.testing.assert_array_equal(*(sitk.GetArrayViewFromImage(r.mask) for r in (plain, result)))
+
+
+def test_networks_of_other_grids_vote_on_the_first_ones(phantom, result):
+    first = load_model().stages["fine"]
+    other = replace(first, spacing=1.75)
+    box = result.region
+
+    def decided(*stages: Stage) -> Decision:
+        return drain(decide(phantom.ct, stages, box, Options(), Clock(), "Segmenting", (0.0, 1.0)))
+
+    alone, coarser, both = decided(first), decided(other), decided(first, other)
+    assert both.grid == alone.grid != coarser.grid
+    np.testing.assert_array_equal(both.levels, alone.levels)
+    moved = to_grid(coarser.grid.image(coarser.margin), alone.grid)
+    np.testing.assert_allclose(both.margin, (alone.margin + moved) / 2, atol=1e-5)
+    assert (both.margin > 0).any()
+    # each is right where it is: masks on two grids share most of the organ
+    inside = [margin > 0 for margin in (alone.margin, moved)]
+    assert np.logical_and(*inside).sum() > 0.5 * np.logical_or(*inside).sum()
 
 
 def test_progress_never_falls_and_ends_at_one(phantom):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from TernarySegmentLib.training.crossvalidate import FOLD_MODEL, fold_folder  # 
 from TernarySegmentLib.training.folds import fold_of  # noqa: E402
 from TernarySegmentLib.training.settings import PANCREAS, SETTINGS_FILE  # noqa: E402
 from TernarySegmentLib.training.train import Trainer  # noqa: E402
+from TernarySegmentLib.training.voters import KEPT_BACK  # noqa: E402
 
 JUDGE, TRAINED = "0007", "0006"
 """Names of scans in fold 0 and in another one."""
@@ -138,17 +139,46 @@ def test_crossvalidation_judges_every_scan_by_a_network_that_never_saw_it_and_go
                 np.testing.assert_array_equal(localises, segments)
 
 
-def test_calibration_takes_each_scan_from_the_network_that_never_saw_it(tmp_path, scans, said, monkeypatch, capsys):
-    seen = []
+def remembering(path: Path, folds: str) -> Path:
+    """A copy of the shipped model that says which fold each of its networks was trained without."""
+    shipped = modelfile.load(DEFAULT_MODEL)
+    modelfile.save(replace(shipped, provenance={**shipped.provenance, KEPT_BACK: folds}), path)
+    return path
+
+
+def provenances(models: list[Path]) -> list[set[str]]:
+    """What the networks that vote in each file say of themselves."""
+    return [{model.provenance[name] for name in model.fine_names} for model in map(modelfile.load, models)]
+
+
+def test_calibration_takes_each_scan_from_networks_that_never_saw_it(tmp_path, scans, said, monkeypatch, capsys):
+    judged, other = fold_of(JUDGE), fold_of(TRAINED)
+    model = remembering(tmp_path / "own.npz", f"fine {judged}, fine2 {other}, fine3 {judged}")
+    made = modelfile.load(model).provenance
+    seen = {}
     monkeypatch.setattr(
-        "TernarySegmentLib.training.calibrate.voxels_of", lambda scan, options: seen.append((scan.name, options.model))
+        "TernarySegmentLib.training.calibrate.voxels_of",
+        lambda scan, options: seen.update({scan.name: provenances([options.model])[0]}),
     )
     with pytest.raises(AssertionError, match="1 == 0"):
-        said("calibrate", *source(scans), "--crossvalidated", tmp_path, "--model", tmp_path / "own.npz")
+        said("calibrate", *source(scans), "--unseen", "--model", model)
     assert "No pancreas was found" in capsys.readouterr().err
-    assert sorted(seen) == [
-        (name, tmp_path / f"fold{fold_of(name)}" / "model.npz") for name in sorted((JUDGE, TRAINED))
-    ]
+    assert seen == {JUDGE: {made["fine"], made["fine3"]}, TRAINED: {made["fine2"]}}
+
+
+def test_evaluate_judges_every_scan_by_networks_that_never_saw_it(tmp_path, scans, said, monkeypatch, capsys):
+    model = remembering(tmp_path / "own.npz", f"fine {fold_of(JUDGE)}, fine2 {fold_of(TRAINED)}")
+    made = modelfile.load(model).provenance
+    seen = {}
+    monkeypatch.setattr(
+        "TernarySegmentLib.training.evaluate.evaluate",
+        lambda judged, options: iter(seen.update({judged[0].name: provenances([options.model])[0]}) or ()),
+    )
+    said("evaluate", *source(scans), "--unseen", "--model", model)
+    assert seen == {JUDGE: {made["fine"]}, TRAINED: {made["fine2"]}}
+    with pytest.raises(AssertionError, match="1 == 0"):
+        said("evaluate", *source(scans), "--unseen", "--model", remembering(tmp_path / "all.npz", "fine 4"))
+    assert "without fold" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -193,7 +223,7 @@ def test_a_model_file_of_some_voters_holds_them_and_no_others(tmp_path, said, ca
     said(*command)
     some = modelfile.load(tmp_path / "some.npz")
     assert some.fine_names == ("fine", "fine2")
-    wanted = {name: said for name, said in shipped.provenance.items() if not name.startswith(("fine", "voters"))}
+    wanted = {name: said for name, said in shipped.provenance.items() if not name.startswith(("fine", "voters", KEPT_BACK))}
     wanted |= {"fine": shipped.provenance[kept[0]], "fine2": shipped.provenance[kept[1]]}
     assert {name: said for name, said in some.provenance.items() if name != "voters of"} == wanted
     for name, stage in zip(kept, some.fine, strict=True):
@@ -220,7 +250,7 @@ def test_an_exported_model_votes_with_an_older_one_and_is_judged_when_named(tmp_
     assert model.sha256 in lines[-1]
     voters = {f"fine{number}": stage for number, stage in enumerate(older.fine, 2)}
     assert set(model.stages) == {"coarse", "fine", *voters}
-    assert {stage.spacing for stage in model.fine} == {TINY.spacing}, "networks that vote share a grid"
+    assert [stage.spacing for stage in model.fine] == [TINY.spacing, *(stage.spacing for stage in older.fine)]
     for name, stage in voters.items():
         voter = model.stages[name]
         assert voter.graph == stage.graph
@@ -229,17 +259,18 @@ def test_an_exported_model_votes_with_an_older_one_and_is_judged_when_named(tmp_
                 np.testing.assert_array_equal(kept, given)
         assert older.sha256 in model.provenance[name]
     assert model.provenance["training data"] == "balls in noise"
+    assert KEPT_BACK not in model.provenance, "the run saw all scans"
 
     said("evaluate", *source(scans), "--model", tmp_path / "own.npz", "--report", tmp_path / "report")
     assert json.loads((tmp_path / "report" / "report.json").read_text())["model"]["sha256"] == model.sha256
 
 
-def test_networks_of_different_grids_do_not_vote(tmp_path, run, monkeypatch, capsys):
+def test_runs_of_different_grids_are_exported_apart(tmp_path, run, monkeypatch, capsys):
     folder, data = run
     other = shutil.copytree(folder, tmp_path / "other")
     TINY.changed(fold=None, spacing=3.0).save(other / SETTINGS_FILE)
     command = ["training", "export", "--coarse", DEFAULT_MODEL, "--fine", folder, other, "--fine-data", data]
     monkeypatch.setattr(sys, "argv", [*map(str, command), "-o", str(tmp_path / "own.npz")])
     assert command_line.main() != 0
-    assert "one grid" in capsys.readouterr().err
+    assert "several grids" in capsys.readouterr().err
     assert not (tmp_path / "own.npz").exists()
