@@ -75,7 +75,7 @@ class Model:
     """Everything inference needs.
 
     Attributes:
-        stages: ``coarse`` (localisation) and ``fine``; further ones named ``fine…`` vote with it, on grids of their own.
+        stages: ``coarse`` (localisation) and ``fine``; further ones named ``fine…`` vote with it, on their own grids.
         labels: names of the output labels; the first is background.
         target: index of the label to segment.
         provenance: where the weights come from: name, version, data, settings, commands.

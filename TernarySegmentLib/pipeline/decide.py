@@ -80,7 +80,8 @@ def decide(
         grid = grid_over(box, spacing, multiple)
         seen[spacing] = grid, hu_to_levels(to_grid(ct, grid), window)
     common, levels = seen[stages[0].spacing]
-    margins, called, backend = [], [], ""
+    margins: list[np.ndarray] = []
+    called, backend = [], ""
     for index, stage in enumerate(stages):
         grid, looked_at = seen[stage.spacing]
         network = Network(stage.graph, stage.weights, options.backend, options.threads)
@@ -89,8 +90,8 @@ def decide(
         margins.append(margin if grid == common else to_grid(grid.image(margin), common))
         called.append(scores.label)
         backend = network.kernels.NAME
-    margin = sum(margins[1:], margins[0]) / np.float32(len(margins))
-    return Decision(margin, common, backend, levels, window, called[0])
+    mean = sum(margins[1:], margins[0]) / np.float32(len(margins))
+    return Decision(mean, common, backend, levels, window, called[0])
 
 
 def smoothed(margin: np.ndarray, grid: Grid, sigma_mm: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import SimpleITK as sitk
 
+from TernarySegmentLib.engine.modelfile import Model
 from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.imaging.checks import check_ct
 from TernarySegmentLib.imaging.grids import (
@@ -23,11 +24,14 @@ from TernarySegmentLib.imaging.grids import (
 from TernarySegmentLib.imaging.measure import measure
 from TernarySegmentLib.imaging.probability import percent_image, probability
 from TernarySegmentLib.pipeline.clock import LOCALISED, RESTORED, SEGMENTED, Clock
-from TernarySegmentLib.pipeline.decide import decide, plausible, smoothed
+from TernarySegmentLib.pipeline.decide import Decision, decide, plausible, smoothed
 from TernarySegmentLib.pipeline.loading import load_model, prepare_kernels
-from TernarySegmentLib.pipeline.localise import localise, overlap
+from TernarySegmentLib.pipeline.localise import localise, overlap, widened
 from TernarySegmentLib.pipeline.options import Options, Progress, Result
 from TernarySegmentLib.pipeline.plausibility import edge_notes, volume_notes
+
+WIDENED_AT_MOST = 2
+"""How often the box follows a mask that it seems to cut."""
 
 
 def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress, None, Result]:
@@ -56,11 +60,16 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
     box, scan, warnings = found.box, put_right(ct, found.flipped), (*summary.warnings, *found.notes)
     mask, backend, confidence, measures, confidence_map = None, "", 0.0, None, None
     if box is not None:
-        fine = yield from decide(scan, model.fine, box, options, clock, "Segmenting", (LOCALISED, SEGMENTED))
+        span = (LOCALISED, SEGMENTED)
+        fine, margin, kept = yield from look_closely(scan, model, box, options, clock, "Segmenting", span)
+        for _ in range(WIDENED_AT_MOST if options.region is None else 0):
+            wider = widened(box, kept, fine.grid, bounds(scan))
+            if wider == box:
+                break
+            box, span = wider, (SEGMENTED, SEGMENTED)
+            fine, margin, kept = yield from look_closely(scan, model, box, options, clock, "Looking farther", span)
         yield clock.at("Restoring the scan's grid", SEGMENTED)
         backend = fine.backend
-        margin = smoothed(fine.margin, fine.grid, options.smoothing_mm)
-        kept = plausible(margin, fine.grid)
         if options.confidence:
             confidence_map = percent_image(margin, fine.grid, scan, model.temperature)
             confidence_map.CopyInformation(ct)
@@ -80,6 +89,15 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
         mask, measures is not None, measures, confidence, flip_box(box, found.flipped) if box is not None else None,
         clock.seconds, backend, provenance, warnings, found.flipped, confidence_map,
     )  # fmt: skip
+
+
+def look_closely(
+    scan: sitk.Image, model: Model, box: Box, options: Options, clock: Clock, name: str, span: tuple[float, float]
+) -> Generator[Progress, None, tuple[Decision, np.ndarray, np.ndarray]]:
+    """What the fine networks decide about a box, the margin after smoothing, and the voxels of it that are kept."""
+    fine = yield from decide(scan, model.fine, box, options, clock, name, span)
+    margin = smoothed(fine.margin, fine.grid, options.smoothing_mm)
+    return fine, margin, plausible(margin, fine.grid)
 
 
 def put_right(ct: sitk.Image, flipped: Flips) -> sitk.Image:

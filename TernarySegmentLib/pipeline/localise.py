@@ -30,6 +30,9 @@ from TernarySegmentLib.pipeline.plausibility import contrast_notes
 REGION_MARGIN_MM = 30.0
 """Added around what the coarse pass finds: it misses the tips of head and tail."""
 
+NEAR_MM = 10.0
+"""A mask that comes this near to a side of its box may go on behind it."""
+
 
 def _box_of(mask: np.ndarray, grid: Grid, margin_mm: float) -> Box:
     """Bounds of a mask on a grid, plus a margin, in LPS, mm."""
@@ -52,6 +55,24 @@ def overlap(first: Box, second: Box) -> Box:
     if any(a >= b for a, b in zip(lower, upper, strict=True)):
         raise InputError("The search region lies outside the scan; move it onto the pancreas or remove it.")
     return lower, upper  # type: ignore[return-value]
+
+
+def widened(box: Box, kept: np.ndarray, grid: Grid, whole: Box) -> Box:
+    """The box, farther out wherever a mask comes near to where the view ends and the scan goes on.
+
+    Args:
+        box: that was looked at closely, LPS, mm.
+        kept: the mask, bool (z, y, x), on ``grid``.
+        grid: the working grid, all that was seen: it covers the box and somewhat more.
+        whole: bounds of the scan.
+    """
+    if not kept.any():
+        return box
+    near, far = _box_of(kept, grid, NEAR_MM), _box_of(kept, grid, REGION_MARGIN_MM)
+    (low, high), (left, right) = grid.box, box
+    lower = tuple(far[0][axis] if near[0][axis] < low[axis] else left[axis] for axis in range(3))
+    upper = tuple(far[1][axis] if near[1][axis] > high[axis] else right[axis] for axis in range(3))
+    return overlap((lower, upper), whole)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from TernarySegmentLib.training.settings import LABELS, PANCREAS, PRESETS, SETTI
 from TernarySegmentLib.training.sources import FORMATS, OWN_PATTERNS, Scan, pairs
 
 if TYPE_CHECKING:
+    from TernarySegmentLib.pipeline import Options
     from TernarySegmentLib.training.evaluate import Compared
 
 DEFAULT_SOURCE = Path("data-local/btcv-native")
@@ -226,31 +228,35 @@ def _voters(options: argparse.Namespace) -> None:
     print(f"{options.output}: SHA-256 {digest}")
 
 
-def _judges(options: argparse.Namespace) -> list[Scan]:
-    """The labelled scans of the validation fold."""
+@contextmanager
+def _judged(options: argparse.Namespace, model: Path) -> Iterator[list[tuple[Scan, Options]]]:
+    """Scans to measure on, and with what: one fold's with all of a model's networks, or all, each with those that
+    never saw it."""
+    from TernarySegmentLib.pipeline import Options
     from TernarySegmentLib.training.folds import split
+    from TernarySegmentLib.training.voters import unseen_models
 
     scans = _scans(options, options.source or DEFAULT_SOURCE, options.mirrored or not options.source)
-    _, judges = split([scan.name for scan in scans], options.fold)
-    return [scan for scan in scans if scan.name in judges]
+    with TemporaryDirectory() as folder:
+        if options.unseen:
+            models = unseen_models(model, [scan.name for scan in scans], Path(folder))
+        else:
+            _, judges = split([scan.name for scan in scans], options.fold)
+            scans = [scan for scan in scans if scan.name in judges]
+            models = [model] * len(scans)
+        yield [(scan, Options(options.backend, model=path)) for scan, path in zip(scans, models, strict=True)]
 
 
 def _calibrate(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from TernarySegmentLib.engine import modelfile
-    from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options
+    from TernarySegmentLib.pipeline import DEFAULT_MODEL
     from TernarySegmentLib.training.calibrate import fitted, joined, voxels_of
-    from TernarySegmentLib.training.voters import unseen_models
 
     path = options.model or DEFAULT_MODEL
-    with TemporaryDirectory() as folder:
-        if options.unseen:
-            scans = _scans(options, options.source or DEFAULT_SOURCE, options.mirrored or not options.source)
-            judged = list(zip(scans, unseen_models(path, [scan.name for scan in scans], Path(folder)), strict=True))
-        else:
-            judged = [(scan, path) for scan in _judges(options)]
-        found_in = [voxels_of(scan, Options(options.backend, model=model)) for scan, model in judged]
+    with _judged(options, path) as judged:
+        found_in = [voxels_of(scan, settings) for scan, settings in judged]
     parts = [part for part in found_in if part is not None]
     if not parts:
         raise InputError("No pancreas was found in any of these scans; calibrate on others, or train for longer.")
@@ -261,23 +267,23 @@ def _calibrate(options: argparse.Namespace) -> None:
 
 
 def _review(options: argparse.Namespace) -> None:
-    from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
+    from TernarySegmentLib.pipeline import DEFAULT_MODEL, load_model
     from TernarySegmentLib.training.calibrate import Calibration, voxels_of
     from TernarySegmentLib.training.experiments.review import Reviewed, review
     from TernarySegmentLib.training.experiments.review_page import page, write_page
 
-    settings = Options(options.backend, model=options.model or DEFAULT_MODEL)
-    scans, model = _judges(options), load_model(settings.model)
-    reviewed, voxels = [], {}
-    for each in review(scans, settings):
-        if isinstance(each, Reviewed):
-            reviewed.append(each)
-        else:
-            print(each, flush=True)
-    for scan in scans:
-        part = voxels_of(scan, settings)
-        if part is not None:
-            voxels[scan.name] = part
+    path = options.model or DEFAULT_MODEL
+    model, reviewed, voxels = load_model(path), [], {}
+    with _judged(options, path) as judged:
+        for scan, settings in judged:
+            for each in review([scan], settings):
+                if isinstance(each, Reviewed):
+                    reviewed.append(each)
+                else:
+                    print(each, flush=True)
+            part = voxels_of(scan, settings)
+            if part is not None:
+                voxels[scan.name] = part
     command = f"python -m TernarySegmentLib.training {shlex.join(sys.argv[1:])}"
     calibration = Calibration(model.temperature, model.bias)
     print(page(reviewed, voxels, calibration, command))
@@ -475,13 +481,12 @@ def _parser() -> argparse.ArgumentParser:
         )
         _source_options(command)
         command.add_argument("--fold", type=int, choices=range(FOLDS), default=0, help="to measure on (default 0)")
+        command.add_argument(
+            "--unseen", action="store_true", help="measure on all scans, on each with the networks that never saw it"
+        )
         command.add_argument("--model", type=Path, help="default: the model shipped")
         command.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")
     review.add_argument("--report", type=Path, metavar="MARKDOWN", help="write a page there, its figure beside it")
-    calibrate.add_argument(
-        "--unseen", action="store_true",
-        help="measure on all scans, on each with those of the networks that never saw it, instead of on one fold",
-    )  # fmt: skip
     calibrate.set_defaults(run_command=_calibrate)
     review.set_defaults(run_command=_review)
     return parser

@@ -128,11 +128,5 @@ PAPER = Settings(
 )  # fmt: skip
 FULL = FINE.changed(weights="full", activations="relu", trits=1)
 TUNE = FINE.changed(steps=2800, rate=1e-3, decay=0.7, pancreas_weight=1.0)
-MEDIUM = FINE.changed(
-    spacing=2.25, patch=(48, 48, 64), steps=1100, rate=1.5e-3, decay=0.7, pancreas_weight=1.5
-)  # fmt: skip
-MEDIUM_FULL = MEDIUM.changed(weights="full", activations="relu", trits=1, steps=1400, rate=2e-3, decay=0.6)
-PRESETS = {
-    "coarse": COARSE, "fine": FINE, "tune": TUNE, "full": FULL, "medium": MEDIUM, "medium-full": MEDIUM_FULL,
-    "paper": PAPER,
-}  # fmt: skip
+MEDIUM = TUNE.changed(spacing=2.25, patch=(48, 48, 64), steps=1800)
+PRESETS = {"coarse": COARSE, "fine": FINE, "tune": TUNE, "medium": MEDIUM, "full": FULL, "paper": PAPER}

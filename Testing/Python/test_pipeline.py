@@ -7,7 +7,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -309,6 +309,33 @@ def test_a_given_region_limits_the_search(phantom, result):
     away = (tuple(np.add(lower, [0, 0, 1000])), tuple(np.add(upper, [0, 0, 1000])))
     with pytest.raises(InputError, match="outside the scan"):
         run(segment(phantom.ct, Options(region=away)))
+
+
+@pytest.mark.parametrize("side", [0, 5])
+def test_a_pancreas_that_the_box_cuts_is_followed_beyond_it(phantom, result, side, monkeypatch):
+    axis, upper = side % 3, side // 3
+    start, size = mask_box(result.mask)
+    corners = [start, [first + length for first, length in zip(start, size, strict=True)]]
+    ends = [result.mask.TransformIndexToPhysicalPoint(corner) for corner in corners]
+    cut = [list(corner) for corner in result.region]
+    stage = load_model().stages["fine"]
+    block = (
+        stage.spacing * stage.graph.multiple
+    )  # a view ends between blocks: 6 mm to a block more of the organ are cut
+    away = 1 if upper else -1
+    cut[upper][axis] = away * block * np.floor((away * ends[upper][axis] - 6) / block)
+    box = tuple(map(tuple, cut))
+
+    def seeing(*_: object) -> Generator[None, None, Localised]:
+        yield from ()
+        return Localised(box)
+
+    monkeypatch.setattr("TernarySegmentLib.pipeline.job.localise", seeing)
+    followed = run(segment(phantom.ct))
+    limited = run(segment(phantom.ct, Options(region=box)))
+    assert "Looking farther" in followed.seconds
+    assert overlap(limited.mask, result.mask) < overlap(followed.mask, result.mask)
+    assert overlap(followed.mask, result.mask) > 0.97
 
 
 def test_bad_input_is_refused_in_one_sentence():

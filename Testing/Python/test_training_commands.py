@@ -139,6 +139,19 @@ def test_crossvalidation_judges_every_scan_by_a_network_that_never_saw_it_and_go
                 np.testing.assert_array_equal(localises, segments)
 
 
+def test_crossvalidation_judges_networks_in_full_precision_in_torch(tmp_path, scans, said, capsys):
+    said("prepare", *source(scans), "--target", tmp_path / "data", "--spacing", TINY.spacing, "--phantoms", 0)
+    runs, fold = tmp_path / "runs", fold_of(JUDGE)
+    runs.mkdir()
+    TINY.changed(weights="full", activations="relu").save(runs / SETTINGS_FILE)
+    command = ["crossvalidate", "--data", tmp_path / "data", *source(scans), "--run", runs, "--folds", fold, "--eager"]
+    lines = said(*command, "--coarse", DEFAULT_MODEL)
+    assert sum(line.startswith(f"{JUDGE} by the float reference: Dice") for line in lines) == 1
+    with pytest.raises(AssertionError, match="1 == 0"):
+        said(*command, "--coarse", runs)
+    assert "a model file" in capsys.readouterr().err
+
+
 def remembering(path: Path, folds: str) -> Path:
     """A copy of the shipped model that says which fold each of its networks was trained without."""
     shipped = modelfile.load(DEFAULT_MODEL)
@@ -223,7 +236,9 @@ def test_a_model_file_of_some_voters_holds_them_and_no_others(tmp_path, said, ca
     said(*command)
     some = modelfile.load(tmp_path / "some.npz")
     assert some.fine_names == ("fine", "fine2")
-    wanted = {name: said for name, said in shipped.provenance.items() if not name.startswith(("fine", "voters", KEPT_BACK))}
+    wanted = {
+        name: said for name, said in shipped.provenance.items() if not name.startswith(("fine", "voters", KEPT_BACK))
+    }
     wanted |= {"fine": shipped.provenance[kept[0]], "fine2": shipped.provenance[kept[1]]}
     assert {name: said for name, said in some.provenance.items() if name != "voters of"} == wanted
     for name, stage in zip(kept, some.fine, strict=True):
