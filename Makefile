@@ -57,34 +57,31 @@ panel: $(VENV)/host-installed
 screenshots: $(VENV)/host-installed
 	$(BIN)/python Testing/SlicerHost/screenshots.py $(if $(CT),--ct "$(CT)")
 
-# the weights that ship, from the labelled scans in SCANS and the partial ones in SLICES: for each fold a network on the fine grid,
-# trained in three runs, and one on a medium grid that starts from it, after each run judged on the scans that it never saw, then all
-# of them voting with VOTERS; a training that was stopped goes on when called again
+# the weights that ship, from the labelled scans in SCANS and the partial ones in SLICES: a network for each fold, trained in three
+# runs, after each of them judged on the scans that it never saw, then all of them voting with VOTERS; a training that was stopped
+# goes on when called again
 SCANS ?= data-local/btcv-native
 SLICES ?= data-local/nih-slices
 FOLDS := 0 2 1 3
 VOTERS ?= Testing/Data/generation-5.npz
 DATA := data-local/prepared-1.5mm
-MEDIUM_DATA := data-local/prepared-2.25mm
 COARSE_DATA := data-local/prepared-4mm
-ORIGIN := BTCV, partial volumes of NIH Pancreas-CT, phantoms 1 to 8
 TRAIN = $(BIN)/python -m TernarySegmentLib.training
-CROSSVALIDATE = $(TRAIN) crossvalidate --source $(SCANS) --mirrored --coarse $(VOTERS)
+CROSSVALIDATE = $(TRAIN) crossvalidate --data $(DATA) --source $(SCANS) --mirrored --coarse $(VOTERS)
 weights: $(VENV)/test-installed
-	for grid in 1.5 2.25 4; do \
+	for grid in 1.5 4; do \
 	  $(TRAIN) prepare --source $(SCANS) --mirrored --target data-local/prepared-$${grid}mm --spacing $$grid --phantoms 8 && \
 	  $(TRAIN) prepare --source $(SLICES) --format nih-slices --target data-local/prepared-$${grid}mm --spacing $$grid --phantoms 0 \
 	  || exit 1; \
 	done
 	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --fold none --seed 6
-	$(CROSSVALIDATE) --data $(DATA) --run runs/cv --preset fine --seed 50
-	$(CROSSVALIDATE) --data $(DATA) --run runs/tune --preset tune --seed 60 --start runs/cv
-	$(CROSSVALIDATE) --data $(DATA) --run runs/again --preset tune --seed 70 --start runs/tune
-	$(CROSSVALIDATE) --data $(MEDIUM_DATA) --run runs/medium --preset medium --seed 80 --start runs/again
-	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine-data $(MEDIUM_DATA) \
-	  --fine $(patsubst %,runs/medium/fold%,$(FOLDS)) --origin "$(ORIGIN)" -o out/medium.npz
-	$(TRAIN) export --coarse out/medium.npz --fine-data $(DATA) --fine $(patsubst %,runs/again/fold%,$(FOLDS)) \
-	  --vote out/medium.npz $(VOTERS) --origin "$(ORIGIN)" -o out/pancreas.npz
+	$(CROSSVALIDATE) --run runs/cv --preset fine --seed 50
+	$(CROSSVALIDATE) --run runs/tune --preset tune --seed 60 --start runs/cv
+	$(CROSSVALIDATE) --run runs/again --preset tune --seed 70 --start runs/tune
+	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine-data $(DATA) \
+	  --fine $(patsubst %,runs/again/fold%,$(FOLDS)) \
+	  --vote $(VOTERS) --origin "BTCV, partial volumes of NIH Pancreas-CT, phantoms 1 to 8" -o out/pancreas.npz
+	$(TRAIN) voters out/pancreas.npz fine fine5 fine6 -o out/never-saw-fold0.npz
 	$(TRAIN) calibrate --source $(SCANS) --mirrored --unseen --model out/pancreas.npz
 	$(TRAIN) evaluate --source $(SCANS) --mirrored --unseen --model out/pancreas.npz
 

@@ -95,7 +95,7 @@ def look_closely(
     scan: sitk.Image, model: Model, box: Box, options: Options, clock: Clock, name: str, span: tuple[float, float]
 ) -> Generator[Progress, None, tuple[Decision, np.ndarray, np.ndarray]]:
     """What the fine networks decide about a box, the margin after smoothing, and the voxels of it that are kept."""
-    fine = yield from decide(scan, model.fine, box, options, clock, name, span)
+    fine = yield from decide(scan, model.fine, box, options, clock, name, span, calm=True)
     margin = smoothed(fine.margin, fine.grid, options.smoothing_mm)
     return fine, margin, plausible(margin, fine.grid)
 
@@ -158,7 +158,7 @@ def fine_pass(ct: sitk.Image, region: Box, options: Options = Options()) -> Gene
         flipped = (yield from localise(ct, model, replace(options, region=None), clock)).flipped
         begun = LOCALISED
     box, scan = flip_box(box, flipped), put_right(ct, flipped)
-    fine = yield from decide(scan, model.fine, box, options, clock, "Segmenting", (begun, SEGMENTED))
+    fine = yield from decide(scan, model.fine, box, options, clock, "Segmenting", (begun, SEGMENTED), calm=True)
     yield clock.at("Restoring the scan's grid", SEGMENTED)
     return FineOutput(smoothed(fine.margin, fine.grid, options.smoothing_mm), fine.grid, scan)
 

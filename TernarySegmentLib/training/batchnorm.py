@@ -24,9 +24,10 @@ def batch_norms(network: nn.Module) -> list[nn.BatchNorm3d]:
 @torch.no_grad()
 def reestimate_batch_norms(network: SegmentationNetwork, sampler: PatchSampler, batches: int = NORM_BATCHES) -> None:
     """Replace batch-norm statistics by plain averages over training batches, with the hard step."""
-    network.train()
+    network.eval()  # whole: nothing is left out at inference
     network.set_beta(None)
     for norm in batch_norms(network):
+        norm.train()
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
     for index in range(batches):

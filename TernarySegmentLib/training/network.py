@@ -35,7 +35,7 @@ class QuantisedConvolution(nn.Module):
     """Convolution with quantised weights, batch normalisation and the few-valued activation.
 
     ``beta`` is the continuation's steepness and is read at every forward pass; None is the hard step. ``flat`` kernels
-    stay within a slice.
+    stay within a slice. ``dropout`` is the part of the channels that is zeroed at each step of training.
     """
 
     def __init__(
@@ -46,9 +46,11 @@ class QuantisedConvolution(nn.Module):
         activations: Activations,
         flat: bool = False,
         trits: int = 1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.layer, self.weights, self.activations, self.trits = layer, weights, activations, trits
+        self.dropout = dropout
         kernel = (1 if flat else layer.kernel, layer.kernel, layer.kernel)
         self.weight = nn.Parameter(torch.empty(layer.channels, inputs, *kernel))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
@@ -65,7 +67,8 @@ class QuantisedConvolution(nn.Module):
         """(B, C, D, H, W) to (B, channels, D/stride, H/stride, W/stride)."""
         padding = [size // 2 for size in self.weight.shape[2:]]
         summed = F.conv3d(x, self.quantised(), stride=self.layer.stride, padding=padding)
-        return activate(self.norm(summed), self.activations, self.beta, self.trits)
+        activated = activate(self.norm(summed), self.activations, self.beta, self.trits)
+        return F.dropout3d(activated, self.dropout, self.training) if self.dropout else activated
 
 
 class Head(nn.Module):
@@ -137,6 +140,7 @@ class TernaryNetwork(SegmentationNetwork):
         labels: number of output labels.
         trits: ternary channels that the engine makes of each channel here, see
             :func:`TernarySegmentLib.training.quantise.trit_edges`.
+        dropout: part of the channels that each step of training leaves out, of tensors coarser than the finest.
     """
 
     def __init__(
@@ -147,6 +151,7 @@ class TernaryNetwork(SegmentationNetwork):
         auxiliary: tuple[str, ...] = (),
         labels: int = 9,
         trits: int = 1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.trits = trits
@@ -154,7 +159,10 @@ class TernaryNetwork(SegmentationNetwork):
         for layer in graph.layers:
             inputs = graph.input_channels(layer)
             if layer.kind in ("first", "conv"):
-                self.blocks[layer.name] = QuantisedConvolution(layer, inputs, weights, activations, trits=trits)
+                left_out = dropout if graph.scale(layer.name) > FOLD else 0.0
+                self.blocks[layer.name] = QuantisedConvolution(
+                    layer, inputs, weights, activations, trits=trits, dropout=left_out
+                )
             elif layer.kind == "head":
                 self.blocks[layer.name] = Head(layer, inputs, weights)
         self.auxiliary = nn.ModuleDict({name: nn.Conv3d(graph[name].channels, labels, 1) for name in auxiliary})

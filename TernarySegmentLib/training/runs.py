@@ -33,7 +33,9 @@ def build(settings: Settings) -> SegmentationNetwork:
         return SliceNetwork(settings.widths, len(LABELS), settings.weights, settings.activations)
     graph = unet(settings.widths, len(LABELS))
     auxiliary = tuple(f"dec{level}" for level in range(1, len(settings.widths) - 1))
-    return TernaryNetwork(graph, settings.weights, settings.activations, auxiliary, len(LABELS), settings.trits)
+    return TernaryNetwork(
+        graph, settings.weights, settings.activations, auxiliary, len(LABELS), settings.trits, settings.dropout
+    )
 
 
 def read_checkpoint(run: Path, device: torch.device) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Settings:
         narrow_share: where there are such scans, whose pictures hold a narrow window of HU only: part of the other
             patches that are seen through the same window, so that the window tells the network nothing.
         pancreas_weight: weight of the pancreas in cross-entropy and Dice, against 1 for each other label.
+        dropout: part of the channels, of tensors coarser than the finest, that each step leaves out.
         ema: decay of the averaged weights that are evaluated and exported.
         seed: of everything random.
         start: model file, or folder of a run of the same layers, that the weights start from; empty: random weights.
@@ -78,6 +79,7 @@ class Settings:
     sparse_share: float = 0.4
     narrow_share: float = 0.3
     pancreas_weight: float = 3.0
+    dropout: float = 0.0
     ema: float = 0.998
     seed: int = 0
     start: str = ""
@@ -128,5 +130,4 @@ PAPER = Settings(
 )  # fmt: skip
 FULL = FINE.changed(weights="full", activations="relu", trits=1)
 TUNE = FINE.changed(steps=2800, rate=1e-3, decay=0.7, pancreas_weight=1.0)
-MEDIUM = TUNE.changed(spacing=2.25, patch=(48, 48, 64), steps=1800)
-PRESETS = {"coarse": COARSE, "fine": FINE, "tune": TUNE, "medium": MEDIUM, "full": FULL, "paper": PAPER}
+PRESETS = {"coarse": COARSE, "fine": FINE, "tune": TUNE, "full": FULL, "paper": PAPER}

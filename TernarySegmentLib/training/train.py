@@ -228,6 +228,8 @@ class Trainer:
             self.network.set_beta(beta_at(self.step, self.settings))
             for group in self.optimiser.param_groups:
                 group["lr"] = rate_at(self.step, self.settings)
+            if self.settings.dropout:  # what a step leaves out does not depend on where the run was resumed
+                torch.manual_seed(self.settings.seed * 1_000_003 + self.step)
             loss = loss_of(Batch(*(tensor.to(self.device) for tensor in self.sampler.batch(self.step))))
             self.optimiser.zero_grad()
             loss.backward()

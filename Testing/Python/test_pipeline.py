@@ -17,6 +17,7 @@ import pytest
 import SimpleITK as sitk
 
 from TernarySegmentLib import cli
+from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelcheck import LABELS
 from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.network import drain
@@ -28,7 +29,7 @@ from TernarySegmentLib.imaging.orientation import DOUBT, LEAD, ORGANS, believed,
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, run, segment
 from TernarySegmentLib.pipeline.clock import Clock
-from TernarySegmentLib.pipeline.decide import Decision, decide
+from TernarySegmentLib.pipeline.decide import Decision, Steps, decide
 from TernarySegmentLib.pipeline.localise import Localised, localise
 from TernarySegmentLib.pipeline.plausibility import edge_notes, volume_notes
 
@@ -258,7 +259,7 @@ def test_networks_of_other_grids_vote_on_the_first_ones(phantom, result):
     box = result.region
 
     def decided(*stages: Stage) -> Decision:
-        return drain(decide(phantom.ct, stages, box, Options(), Clock(), "Segmenting", (0.0, 1.0)))
+        return drain(decide(phantom.ct, stages, box, Options(), Clock(), "Segmenting", (0.0, 1.0), calm=True))
 
     alone, coarser, both = decided(first), decided(other), decided(first, other)
     assert both.grid == alone.grid != coarser.grid
@@ -269,6 +270,22 @@ def test_networks_of_other_grids_vote_on_the_first_ones(phantom, result):
     # each is right where it is: masks on two grids share most of the organ
     inside = [margin > 0 for margin in (alone.margin, moved)]
     assert np.logical_and(*inside).sum() > 0.5 * np.logical_or(*inside).sum()
+
+
+def test_less_contrast_agent_is_shown_to_the_fine_networks_and_all_of_it_to_the_coarse_one(coarse_phantom, monkeypatch):
+    shown = {}
+
+    def watched(ct: sitk.Image, stages: tuple[Stage, ...], *rest: object, **calm: bool) -> Steps:
+        decision = yield from decide(ct, stages, *rest, **calm)
+        shown[stages[0].spacing] = decision, to_grid(ct, decision.grid)
+        return decision
+
+    for module in ("job", "localise"):
+        monkeypatch.setattr(f"TernarySegmentLib.pipeline.{module}.decide", watched)
+    run(segment(coarse_phantom.ct))
+    (coarse, as_it_is), (fine, enhanced) = shown[4.0], shown[1.5]
+    np.testing.assert_array_equal(coarse.levels, hu_to_levels(as_it_is))
+    np.testing.assert_array_equal(fine.levels, hu_to_levels(np.where(enhanced > 40, 12 + 0.7 * enhanced, enhanced)))
 
 
 def test_progress_never_falls_and_ends_at_one(phantom):

@@ -124,9 +124,11 @@ def trained(tmp_path_factory):
     return trainer
 
 
-@pytest.mark.parametrize("frozen_norm", [0.0, 0.8])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, frozen_norm):
-    settings, cases = TINY.changed(frozen_norm=frozen_norm), [toy_case(1), toy_case(2)]
+@pytest.mark.parametrize(
+    "changes", [{"frozen_norm": 0.0}, {"frozen_norm": 0.8}, {"dropout": 0.5}], ids=["", "frozen", "dropout"]
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, changes):
+    settings, cases = TINY.changed(**changes), [toy_case(1), toy_case(2)]
     whole = Trainer(tmp_path / "whole", settings, cases, [])
     list(whole.run(compiled=False))
     first = Trainer(tmp_path / "parts", settings, cases, [])
@@ -136,6 +138,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, frozen_norm):
     list(second.run(compiled=False))
     for one, other in zip(whole.network.state_dict().values(), second.network.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_dropout_leaves_channels_out_of_coarser_tensors_while_training_only():
+    settings = TINY.changed(dropout=0.5)
+    network, whole = build(settings), build(TINY)
+    whole.load_state_dict(network.state_dict())
+    levels = fold(PatchSampler([toy_case(1)], TINY).batch(0).levels)
+    seen = {}
+    for name, block in network.blocks.items():
+        block.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out}))
+    network.train()
+    network(levels)
+    empty = {
+        name: float((seen[name] == 0).flatten(2).all(2).float().mean())
+        for name, block in network.blocks.items()
+        if isinstance(block, QuantisedConvolution)
+    }
+    assert {empty[name] for name in ("first", "enc0", "dec0")} == {0.0}, "the finest tensors are whole"
+    assert sum(empty[name] for name in empty if name not in ("first", "enc0", "dec0")) > 0.5
+    for each in (network, whole):
+        reestimate_batch_norms(each, PatchSampler([toy_case(1)], TINY), 2)
+    torch.testing.assert_close(network(levels)[0], whole(levels)[0], rtol=0, atol=0)
 
 
 def test_curves_are_drawn_from_logs_and_a_repeated_step_counts_as_it_went_last(trained, tmp_path, capsys, monkeypatch):

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.grids import flip_box, grid_over, to_grid
-from TernarySegmentLib.pipeline import CLIP_LOGITS, Options, plausible, put_right, restored, run, segment
+from TernarySegmentLib.pipeline import CLIP_LOGITS, Options, calmed, plausible, put_right, restored, run, segment
 from TernarySegmentLib.training.data import divided, load_cases
 from TernarySegmentLib.training.evaluate import Compared, Score, judge
 from TernarySegmentLib.training.network import SegmentationNetwork
@@ -50,7 +50,7 @@ class FloatReference:
             return result.mask
         scan = put_right(ct, result.flipped)
         grid = grid_over(flip_box(result.region, result.flipped), self.spacing, self.network.multiple)
-        margin = self.margin(hu_to_levels(to_grid(scan, grid)))
+        margin = self.margin(hu_to_levels(calmed(to_grid(scan, grid))))
         return restored(margin, plausible(margin, grid), grid, scan, ct)
 
     @torch.no_grad()
