@@ -28,9 +28,8 @@ PIECES_MM = 40.0
 """Pieces of a pancreas that the network broke may lie this far apart. Chosen on the validation scans, where one scan
 breaks: 40 instead of 25 mm raises its Dice from 0.43 to 0.51 and changes no other scan tried."""
 TISSUE_HU, CONTRAST = 40.0, 0.7
-"""What lies above soft tissue without contrast agent is shown to the fine networks at this share. Scans that are enhanced
-more than those trained on were the worst, and no scan loses what they gain. Chosen by cross-validation, see
-docs/weights.md."""
+"""Of what lies above the HU of soft tissue, the share that the fine networks are shown: they found least on scans with
+more contrast agent than those trained on. Chosen by cross-validation, see docs/weights.md."""
 CLIP_LOGITS = 8.0
 """Margins are clipped here before interpolation, so that one very sure voxel does not outvote its neighbours."""
 

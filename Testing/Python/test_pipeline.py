@@ -282,10 +282,12 @@ def test_less_contrast_agent_is_shown_to_the_fine_networks_and_all_of_it_to_the_
 
     for module in ("job", "localise"):
         monkeypatch.setattr(f"TernarySegmentLib.pipeline.{module}.decide", watched)
-    run(segment(coarse_phantom.ct))
+    run(segment(coarse_phantom))
     (coarse, as_it_is), (fine, enhanced) = shown[4.0], shown[1.5]
     np.testing.assert_array_equal(coarse.levels, hu_to_levels(as_it_is))
-    np.testing.assert_array_equal(fine.levels, hu_to_levels(np.where(enhanced > 40, 12 + 0.7 * enhanced, enhanced)))
+    np.testing.assert_array_equal(
+        fine.levels, hu_to_levels(np.where(enhanced > 40, 40 + 0.7 * (enhanced - 40), enhanced))
+    )
 
 
 def test_progress_never_falls_and_ends_at_one(phantom):

@@ -56,8 +56,8 @@ def page(reviewed: list[Reviewed], voxels: Mapping[str, Voxels], calibration: Ca
     dice = [_dice(pooled.margin > least, pooled.truth) for least in (0.0, calibration.bias)]
     return f"""# Reviewing a mask: what the tools are worth
 
-Measured on {len(reviewed)} scans ({", ".join(each.name for each in reviewed)}). The constants of these tools were chosen
-on 0007, 0024 and 0034: read those scans' figures as an upper bound. This page is written by
+Measured on {len(reviewed)} scans ({", ".join(each.name for each in reviewed)}). The constants of these tools were
+chosen on 0007, 0024 and 0034: read those scans' figures as an upper bound. This page is written by
 
 ```sh
 {command}
