@@ -47,7 +47,9 @@ def _prepare(options: argparse.Namespace) -> None:
 def _settings(options: argparse.Namespace) -> Settings:
     saved = options.run / SETTINGS_FILE
     settings = Settings.load(saved) if saved.exists() else PRESETS[options.preset]
-    given = [name for name in ("steps", "rate", "seed", "fold", "start", "stage", "teacher") if name in options]
+    given = [
+        name for name in ("steps", "rate", "dropout", "seed", "fold", "start", "stage", "teacher") if name in options
+    ]
     return settings.changed(**{name: getattr(options, name) for name in given})
 
 
@@ -348,6 +350,10 @@ def _schedule_options(command: argparse.ArgumentParser) -> None:
     # what is left out keeps the value of the run or of the preset
     command.add_argument("--steps", type=int, default=argparse.SUPPRESS, help="length of the schedule")
     command.add_argument("--rate", type=float, default=argparse.SUPPRESS, help="peak learning rate")
+    command.add_argument(
+        "--dropout", type=float, default=argparse.SUPPRESS,
+        help="part of the channels of coarser tensors that each step leaves out",
+    )  # fmt: skip
     command.add_argument("--seed", type=int, default=argparse.SUPPRESS)
     command.add_argument(
         "--start", default=argparse.SUPPRESS, help="model file or run folder whose weights to start from (fine-tuning)"

@@ -25,8 +25,13 @@ def build(settings: Settings) -> SegmentationNetwork:
     """Build an untrained network.
 
     Raises:
-        InputError: the settings combine several trits a sum with what knows one.
+        InputError: the settings give the paper's network what only the 3D one knows, several trits a sum what knows
+            one, or a dropout that is none.
     """
+    if not 0 <= settings.dropout < 1:
+        raise InputError(f"A dropout of {settings.dropout:g} leaves nothing to train; give 0 or more, and less than 1.")
+    if settings.dropout and settings.architecture == "slices":
+        raise InputError("Dropout goes with the 3D network only; set it to 0.")
     if settings.trits > 1 and (settings.architecture == "slices" or settings.schedule == "continuation"):
         raise InputError("Several trits a sum go with the 3D network and the hard step only; set trits to 1.")
     if settings.architecture == "slices":

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed; training ca
 from training_toys import TINY, toy_case  # noqa: E402
 
 from TernarySegmentLib.engine.network import Network, drain  # noqa: E402
+from TernarySegmentLib.errors import InputError  # noqa: E402
 from TernarySegmentLib.training.batchnorm import reestimate_batch_norms  # noqa: E402
 from TernarySegmentLib.training.data import PatchSampler  # noqa: E402
 from TernarySegmentLib.training.export import export_stage, prove_equal, torch_margin  # noqa: E402
@@ -160,6 +161,12 @@ def test_dropout_leaves_channels_out_of_coarser_tensors_while_training_only():
     for each in (network, whole):
         reestimate_batch_norms(each, PatchSampler([toy_case(1)], TINY), 2)
     torch.testing.assert_close(network(levels)[0], whole(levels)[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("changes", [{"dropout": 1.0}, {"dropout": -0.1}, {"dropout": 0.2, "architecture": "slices"}])
+def test_a_dropout_that_cannot_be_is_refused(changes):
+    with pytest.raises(InputError, match=r"[Dd]ropout"):
+        build(TINY.changed(**changes))
 
 
 def test_curves_are_drawn_from_logs_and_a_repeated_step_counts_as_it_went_last(trained, tmp_path, capsys, monkeypatch):
