@@ -27,7 +27,7 @@ from TernarySegmentLib.training.crossvalidate import FOLD_MODEL, fold_folder  # 
 from TernarySegmentLib.training.folds import fold_of  # noqa: E402
 from TernarySegmentLib.training.settings import PANCREAS, SETTINGS_FILE  # noqa: E402
 from TernarySegmentLib.training.train import Trainer  # noqa: E402
-from TernarySegmentLib.training.voters import KEPT_BACK  # noqa: E402
+from TernarySegmentLib.training.voters import KEPT_BACK, kept_back  # noqa: E402
 
 JUDGE, TRAINED = "0007", "0006"
 """Names of scans in fold 0 and in another one."""
@@ -240,6 +240,7 @@ def test_a_model_file_of_some_voters_holds_them_and_no_others(tmp_path, said, ca
         name: said for name, said in shipped.provenance.items() if not name.startswith(("fine", "voters", KEPT_BACK))
     }
     wanted |= {"fine": shipped.provenance[kept[0]], "fine2": shipped.provenance[kept[1]]}
+    wanted |= {KEPT_BACK: f"fine {kept_back(shipped)['fine']}"}  # what the last network was trained without is not said
     assert {name: said for name, said in some.provenance.items() if name != "voters of"} == wanted
     for name, stage in zip(kept, some.fine, strict=True):
         for layer, weights in stage.weights.items():
@@ -274,7 +275,8 @@ def test_an_exported_model_votes_with_an_older_one_and_is_judged_when_named(tmp_
                 np.testing.assert_array_equal(kept, given)
         assert older.sha256 in model.provenance[name]
     assert model.provenance["training data"] == "balls in noise"
-    assert KEPT_BACK not in model.provenance, "the run saw all scans"
+    renamed = dict(zip(older.fine_names, voters, strict=True))
+    assert kept_back(model) == {renamed[name]: fold for name, fold in kept_back(older).items()}, "the run saw all scans"
 
     said("evaluate", *source(scans), "--model", tmp_path / "own.npz", "--report", tmp_path / "report")
     assert json.loads((tmp_path / "report" / "report.json").read_text())["model"]["sha256"] == model.sha256
