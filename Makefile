@@ -81,7 +81,6 @@ weights: $(VENV)/test-installed
 	$(TRAIN) export --coarse runs/coarse --coarse-data $(COARSE_DATA) --fine-data $(DATA) \
 	  --fine $(patsubst %,runs/again/fold%,$(FOLDS)) \
 	  --vote $(VOTERS) --origin "BTCV, partial volumes of NIH Pancreas-CT, phantoms 1 to 8" -o out/pancreas.npz
-	$(TRAIN) voters out/pancreas.npz fine fine5 fine6 -o out/never-saw-fold0.npz
 	$(TRAIN) calibrate --source $(SCANS) --mirrored --unseen --model out/pancreas.npz
 	$(TRAIN) evaluate --source $(SCANS) --mirrored --unseen --model out/pancreas.npz
 

@@ -185,9 +185,8 @@ def _curves(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
-    from TernarySegmentLib.training.evaluate import evaluate, evaluate_sparse, evaluate_unseen, summary_lines
+    from TernarySegmentLib.training.evaluate import evaluate, evaluate_sparse, summary_lines
     from TernarySegmentLib.training.experiments.float_reference import FloatReference, evaluate_float_reference
-    from TernarySegmentLib.training.folds import split
 
     settings = Options(options.backend, model=options.model or DEFAULT_MODEL)
     report = None
@@ -200,21 +199,12 @@ def _evaluate(options: argparse.Namespace) -> None:
         for line in summary_lines([evaluate_sparse(ct, mask, settings)], report):
             print(line, flush=True)
     if options.source or not options.sparse:
-        scans = _scans(options, options.source or DEFAULT_SOURCE, mirrored=not options.source)
-        if options.unseen:
-            with TemporaryDirectory() as folder:
-                for line in summary_lines(evaluate_unseen(scans, settings, Path(folder)), report):
-                    print(line, flush=True)
-        else:
-            training, validation = split([scan.name for scan in scans], options.fold)
-            chosen = validation if options.split == "validation" else training
-            scans = [scan for scan in scans if scan.name in chosen]
-            for line in summary_lines(evaluate(scans, settings), report):
+        with _judged(options, settings.model) as judged:
+            for line in summary_lines((case for scan, own in judged for case in evaluate([scan], own)), report):
                 print(line, flush=True)
         if options.float_reference:
-            for line in summary_lines(
-                evaluate_float_reference(scans, FloatReference.load(*options.float_reference), settings)
-            ):
+            reference = FloatReference.load(*options.float_reference)
+            for line in summary_lines(evaluate_float_reference([scan for scan, _ in judged], reference, settings)):
                 print(line, flush=True)
     if report:
         report.write(load_model(settings.model))
@@ -238,13 +228,14 @@ def _judged(options: argparse.Namespace, model: Path) -> Iterator[list[tuple[Sca
     from TernarySegmentLib.training.folds import split
     from TernarySegmentLib.training.voters import unseen_models
 
-    scans = _scans(options, options.source or DEFAULT_SOURCE, options.mirrored or not options.source)
+    scans = _scans(options, options.source or DEFAULT_SOURCE, mirrored=not options.source)
     with TemporaryDirectory() as folder:
         if options.unseen:
             models = unseen_models(model, [scan.name for scan in scans], Path(folder))
         else:
-            _, judges = split([scan.name for scan in scans], options.fold)
-            scans = [scan for scan in scans if scan.name in judges]
+            training, validation = split([scan.name for scan in scans], options.fold)
+            chosen = validation if options.split == "validation" else training
+            scans = [scan for scan in scans if scan.name in chosen]
             models = [model] * len(scans)
         yield [(scan, Options(options.backend, model=path)) for scan, path in zip(scans, models, strict=True)]
 
@@ -493,8 +484,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--model", type=Path, help="default: the model shipped")
         command.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")
     review.add_argument("--report", type=Path, metavar="MARKDOWN", help="write a page there, its figure beside it")
-    calibrate.set_defaults(run_command=_calibrate)
-    review.set_defaults(run_command=_review)
+    calibrate.set_defaults(run_command=_calibrate, split="validation")
+    review.set_defaults(run_command=_review, split="validation")
     return parser
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,6 @@ from TernarySegmentLib.pipeline import Options, run, segment
 from TernarySegmentLib.training.metrics import mean_dice
 from TernarySegmentLib.training.settings import PANCREAS, UNANNOTATED
 from TernarySegmentLib.training.sources import Scan
-from TernarySegmentLib.training.voters import unseen_models
 
 if TYPE_CHECKING:
     from TernarySegmentLib.training.report import Report
@@ -122,13 +121,6 @@ def evaluate(scans: list[Scan], options: Options) -> Iterator[Compared]:
         ct, labels = scan.read()
         annotated = sitk.GetArrayViewFromImage(labels) != UNANNOTATED
         yield compare_case(scan.name, ct, labels == PANCREAS, options, None if annotated.all() else annotated)
-
-
-def evaluate_unseen(scans: list[Scan], options: Options, folder: Path) -> Iterator[Compared]:
-    """Score labelled scans, each by those of the model's networks that never saw it; model files go to ``folder``."""
-    models = unseen_models(options.model, [scan.name for scan in scans], folder)
-    for scan, model in zip(scans, models, strict=True):
-        yield from evaluate([scan], replace(options, model=model))
 
 
 def evaluate_sparse(ct_path: Path, mask_path: Path, options: Options) -> Compared:

@@ -338,9 +338,8 @@ def test_a_pancreas_that_the_box_cuts_is_followed_beyond_it(phantom, result, sid
     ends = [result.mask.TransformIndexToPhysicalPoint(corner) for corner in corners]
     cut = [list(corner) for corner in result.region]
     stage = load_model().stages["fine"]
-    block = (
-        stage.spacing * stage.graph.multiple
-    )  # a view ends between blocks: 6 mm to a block more of the organ are cut
+    # a view ends between blocks: 6 mm of the organ are cut, or up to a block more
+    block = stage.spacing * stage.graph.multiple
     away = 1 if upper else -1
     cut[upper][axis] = away * block * np.floor((away * ends[upper][axis] - 6) / block)
     box = tuple(map(tuple, cut))
