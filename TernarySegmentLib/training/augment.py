@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from TernarySegmentLib.engine.levels import LIMIT, WINDOW
-from TernarySegmentLib.training.settings import LABELS, UNANNOTATED
+from TernarySegmentLib.training.settings import LABELS, PANCREAS, UNANNOTATED
 
-STOMACH = LABELS.index("stomach")
+STOMACH, AORTA = LABELS.index("stomach"), LABELS.index("aorta")
 REFILLED = 0.35
 """Part of the patches whose stomach is filled with something else."""
 CURVE_HU = (-150.0, 300.0)
@@ -23,6 +23,15 @@ SCALE = 0.2
 ELASTIC_MM = 7.0
 """Largest standard deviation of the control points' displacement."""
 CONTROL_SPACING_MM = 32.0
+SWOLLEN = 0.5
+"""Part of the patches in which organs are fuller or emptier than they are."""
+SWELLING_MM = 5.0
+"""Standard deviation of how far an organ's surface moves."""
+COARSER = 4
+"""Voxels of a patch along a side of those on which swelling is computed."""
+PANCREAS_SWELLING_MM = 2.0
+CONTRAST_AGENT = (-0.6, 1.0)
+"""What is added to enhancement, as a part of it."""
 PIXEL_DOUBT = 0.08
 """Standard deviation of the logarithm of the pixel size where it is unknown: 0.8 mm stands for 0.66 to 0.98 mm."""
 NARROW_HU = (30.0, 190.0)
@@ -70,6 +79,36 @@ def sample_points(
         smooth = F.interpolate(torch.from_numpy(shifts), patch, mode="trilinear", align_corners=True)
         points = points + smooth[0].permute(1, 2, 3, 0)
     return points
+
+
+def swollen(points: Tensor, labels: Tensor, spacing: float, random: np.random.Generator) -> Tensor:
+    """Organs fuller or emptier than they are, what lies around them pushed away or drawn near.
+
+    The surface of each moves along the gradient of its blurred mask (after Kovacs et al., Anatomy-informed data
+    augmentation, MICCAI 2023, arXiv 2309.03652). The patch's own turn, some degrees, is neglected.
+
+    Args:
+        points: where each voxel of the patch lies in the scan, (D, H, W, 3), voxel coordinates.
+        labels: of the whole scan.
+        spacing: mm.
+        random: every draw comes from here.
+    """
+    seen = resample(labels, points[2::COARSER, 2::COARSER, 2::COARSER], "nearest")
+    moved = torch.zeros(3, *seen.shape)
+    for label in range(1, len(LABELS)):
+        inside = (seen == label).float()
+        deviation = PANCREAS_SWELLING_MM if label == PANCREAS else SWELLING_MM
+        distance = float(random.normal(0, deviation)) / spacing
+        if label == AORTA or not inside.any():
+            continue
+        blurred = inside[None, None]
+        for _ in range(3):
+            blurred = F.avg_pool3d(blurred, 3, 1, 1)
+        slope = torch.stack(torch.gradient(blurred[0, 0]))
+        steepest = slope.square().sum(0).max().sqrt()
+        moved += slope * (distance / steepest.clamp(min=1e-3))
+    fine = F.interpolate(moved[None], points.shape[:-1], mode="trilinear", align_corners=False)
+    return points + fine[0].permute(1, 2, 3, 0)
 
 
 def resample(volume: Tensor, points: Tensor, mode: str) -> Tensor:
@@ -168,7 +207,7 @@ def vary_intensity(hu: Tensor, random: np.random.Generator) -> Tensor:
     hu = (hu - 50) * float(np.exp(random.normal(0, 0.12))) + 50 + float(random.normal(0, 14))
     if random.random() < 0.6:  # more or less contrast agent: what is enhanced moves, fat and water stay
         enhanced = (hu - 40).clamp(min=0)
-        hu = hu + enhanced * float(random.uniform(-0.6, 0.5))
+        hu = hu + enhanced * float(random.uniform(*CONTRAST_AGENT))
     if random.random() < 0.3:
         hu = _curve(hu, random)
     if random.random() < 0.4:
@@ -221,6 +260,8 @@ def augmented_patch(
         HU levels, float32, and labels, int64, both of shape ``patch``.
     """
     points = sample_points(centre, patch, spacing, random, PIXEL_DOUBT if sparse else 0.0)
+    if random.random() < SWOLLEN:
+        points = swollen(points, labels, spacing, random)
     sampled = resample(hu, points, "bilinear")
     cut = resample(labels, points, "nearest").long()
     if random.random() < REFILLED:
