@@ -1,4 +1,4 @@
-"""The layers as numba kernels, with thresholds and packing fused: no sum is ever written out.
+"""The layers as numba kernels, with thresholds and packing fused: no sum is written out, but those at a few places.
 
 Vector lanes run over output channels, several voxels share each load of weights, and the sums of a few voxels stay in
 registers or in the first cache. How products are summed is up to ``vectors``: looked up on AVX2, counted elsewhere.
@@ -26,7 +26,7 @@ from TernarySegmentLib.engine.bitplanes import (
     twin_table,
 )
 from TernarySegmentLib.engine.jit import compiled, mark_warm
-from TernarySegmentLib.engine.parameters import LABELS_TOGETHER, ConvolutionWeights, FirstWeights, HeadWeights
+from TernarySegmentLib.engine.parameters import LABELS_TOGETHER, ConvolutionWeights, FirstWeights, HeadWeights, Places
 from TernarySegmentLib.engine.scores import Scores
 
 NAME = "numba"
@@ -271,6 +271,61 @@ def _first(
                             out_negative[z + 1, y + 1, x + voxel + 1, out // WORD] = words[1]
 
 
+@compiled(types.void(_PLANE, _PLANE, uint32[:, ::1], uint32[:, ::1], int64[::1], int32[:, ::1], int64, int64))
+def _convolve_at(
+    nonzero: Any, negative: Any, weights_nonzero: Any, weights_negative: Any, places: Any, out: Any,
+    alike: int, kernel: int,
+) -> None:  # fmt: skip
+    """The sums of :func:`_convolve_popcount` whose first tap lies at ``places``, bytes into a plane."""
+    line = 4 * nonzero.shape[3] * nonzero.shape[2]
+    plane = line * nonzero.shape[1]
+    run = kernel * nonzero.shape[3] // alike  # of weights
+    channels = out.shape[1]
+    starts = np.empty(_COUNT_VOXELS, np.int64)
+    sums = np.empty(_COUNT_VOXELS * WORD, np.int32)
+    for first in range(0, len(places), _COUNT_VOXELS):
+        for voxel in range(_COUNT_VOXELS):
+            starts[voxel] = places[min(first + voxel, len(places) - 1)]
+        for channel in range(0, channels, WORD):
+            sums[:] = 0
+            for tap in range(kernel * kernel):
+                offset = tap // kernel * plane + tap % kernel * line
+                place = 4 * (tap * run * channels + channel)
+                count = (
+                    starts.ctypes.data, nonzero.ctypes.data + offset, negative.ctypes.data + offset, run,
+                    weights_nonzero.ctypes.data + place, weights_negative.ctypes.data + place, 4 * channels,
+                    sums.ctypes.data,
+                )  # fmt: skip
+                if alike == 2:
+                    _count_twins(*count)
+                else:
+                    _count(*count)
+            for voxel in range(min(_COUNT_VOXELS, len(places) - first)):
+                out[first + voxel, channel : channel + WORD] = sums[WORD * voxel : WORD * (voxel + 1)]
+
+
+@compiled(types.void(int16[:, :, :, ::1], int16[:, :, :, ::1], int64[::1], int32[:, ::1]))
+def _first_at(levels: Any, weights: Any, places: Any, out: Any) -> None:
+    """The sums of :func:`_first` whose first tap lies at ``places``, bytes into ``levels``."""
+    line = 2 * levels.shape[3] * levels.shape[2]
+    plane = line * levels.shape[1]
+    starts = np.empty(_FIRST_VOXELS, np.int64)
+    sums = np.empty(_FIRST_VOXELS * WORD, np.int32)
+    for first in range(0, len(places), _FIRST_VOXELS):
+        for voxel in range(_FIRST_VOXELS):
+            starts[voxel] = levels.ctypes.data + places[min(first + voxel, len(places) - 1)]
+        for channel in range(0, out.shape[1], WORD):
+            sums[:] = 0
+            for tap in range(9):
+                place = weights[channel // WORD * 9 + tap].ctypes.data
+                _multiply_first(
+                    starts.ctypes.data, tap // 3 * plane + tap % 3 * line, weights.shape[1], place, 0,
+                    sums.ctypes.data, 4 * WORD,
+                )  # fmt: skip
+            for voxel in range(min(_FIRST_VOXELS, len(places) - first)):
+                out[first + voxel, channel : channel + WORD] = sums[WORD * voxel : WORD * (voxel + 1)]
+
+
 @compiled(
     types.void(_CODES, int16[::1], int32[::1], int16[:, ::1], uint8[:, :, ::1], int32[:, :, ::1], *[int64] * 3)
 )  # fmt: skip
@@ -389,6 +444,33 @@ def convolve(source: FeatureMap | Joined, weights: ConvolutionWeights, out: Feat
     # lookups are summed in 16 bits
     fits = weights.largest <= np.iinfo(np.int16).max
     (convolve_lookup if vectors.LOOKUP and fits else convolve_popcount)(source, weights, out, rows)
+
+
+def sums_at(
+    source: np.ndarray | FeatureMap | Joined,
+    weights: FirstWeights | ConvolutionWeights,
+    places: Places,
+    out: np.ndarray,
+    index: int,
+) -> None:
+    """See :func:`TernarySegmentLib.engine.reference.sums_at`; by population counts, which need no other layout."""
+    z, missing = places[0][index], -weights.sums % WORD
+    found = np.empty((out.shape[1], weights.sums + missing), np.int32)
+    if isinstance(weights, FirstWeights):
+        levels = source[z : z + 3].astype(np.int16)  # type: ignore[index]
+        _first_at(levels, weights.pairs, _starts(levels, places, 1, 0), found)
+    else:
+        read = _read(source, weights, slice(z, z + 1))  # type: ignore[arg-type]
+        starts = _starts(read.nonzero, places, weights.stride, 1 - weights.kernel // 2)
+        alike = 1 if weights.twins is None else 2
+        _convolve_at(read.nonzero, read.negative, *weights.planes, starts, found, alike, weights.kernel)
+    out[index] = found[:, : weights.sums]
+
+
+def _starts(read: np.ndarray, places: Places, stride: int, inset: int) -> np.ndarray:
+    """Where in a slice the first tap of each place lies, bytes."""
+    rows, columns = (stride * each + inset for each in places[1:])
+    return (rows[:, None] * read.strides[1] + columns * read.strides[2]).ravel()
 
 
 def head(source: FeatureMap | Joined, weights: HeadWeights, out: Scores, rows: slice) -> None:

@@ -26,6 +26,10 @@ MOST_TRITS = 4
 SPACING_MM = (0.5, 10.0)
 WINDOW_HU = (-2000.0, 4000.0)
 LARGEST_WEIGHT = 127
+LARGEST_USUAL = 2.0**24
+"""Mean or deviation of a sum: none reaches it."""
+LEAST_DEVIATION = 0.01
+"""Of a sum; thresholds are moved by its ratio."""
 LARGEST_BIAS = 2**22
 """Of the head: with 1024 inputs of at most 127 every score stays below 2^24, where float32 still counts by ones."""
 
@@ -169,11 +173,22 @@ def _checked(layer: Layer, before: Graph, stage: str) -> Layer:
     return layer
 
 
-def check_arrays(layer: Layer, inputs: int, arrays: Mapping[str, np.ndarray], stage: str) -> None:
-    """Compare a layer's stored arrays with the graph: names, types, shapes and ranges."""
+def check_arrays(layer: Layer, inputs: int, arrays: Mapping[str, np.ndarray], stage: str, adapts: bool = False) -> None:
+    """Compare a layer's stored arrays with the graph: names, types, shapes and ranges.
+
+    Args:
+        layer: of the graph.
+        inputs: channels that it reads.
+        arrays: what is stored, by name.
+        stage: named in what is said.
+        adapts: whether the stage's thresholds follow the scan, for which the layer says what is usual.
+    """
     what = f"layer {layer.name} of stage {stage}"
     octets = -(-(layer.kernel**3) * layer.sums * inputs // 8)
+    thresholds: dict[str, tuple[str, tuple[int, ...]]]
     thresholds = {"low": ("int32", (layer.channels,)), "high": ("int32", (layer.channels,))}
+    if adapts:
+        thresholds["usual"] = "float32", (2, layer.sums)
     expected: dict[str, tuple[str, tuple[int, ...]]]
     if layer.kind == "first":
         expected = {"taps": ("int8", (3, 3, 3, inputs, layer.sums)), **thresholds}
@@ -195,6 +210,9 @@ def _check_ranges(layer: Layer, inputs: int, arrays: Mapping[str, np.ndarray], w
         require(int(arrays[name].min()) >= -LARGEST_WEIGHT, f"{name} of {what} holds -128")
     if "low" in arrays:
         require(bool((arrays["low"] < arrays["high"]).all()), f"thresholds of {what} cross")
+    if "usual" in arrays:
+        fits = np.isfinite(arrays["usual"]).all() and np.abs(arrays["usual"]).max() <= LARGEST_USUAL
+        require(bool(fits) and arrays["usual"][1].min() >= LEAST_DEVIATION, f"what is usual in {what} cannot be")
     if layer.kind == "conv":
         require(not (arrays["negative"] & ~arrays["nonzero"]).any(), f"{what} has weights that are negative and zero")
         unused = -(layer.kernel**3) * layer.sums * inputs % 8

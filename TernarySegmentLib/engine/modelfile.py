@@ -45,8 +45,9 @@ from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights
 from TernarySegmentLib.errors import ModelError
 
 FORMAT = "TernarySegment model"
-VERSION = 2
-"""Since 2 a layer says how many trits it makes of each sum; in files of version 1 it is one."""
+VERSION = 3
+"""Since 2 a layer says how many trits it makes of each sum; in files of version 1 it is one. Since 3 a stage may say
+how far its thresholds follow a scan; before, they do not."""
 MANIFEST = "manifest"
 FIELDS = {"format", "version", "labels", "target", "provenance", "calibration", "stages", "sha256"}
 MOST_BYTES = 256 * 2**20
@@ -62,12 +63,14 @@ class Stage:
         graph: the layers.
         weights: parameters by layer name.
         window: HU window of the integer levels.
+        adaptation: how far thresholds follow a scan, 0 to 1, see :mod:`TernarySegmentLib.engine.adaptation`.
     """
 
     spacing: float
     graph: Graph
     weights: Mapping[str, LayerWeights]
     window: tuple[float, float] = WINDOW
+    adaptation: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,18 @@ class Model:
 
 def _arrays(weights: LayerWeights) -> dict[str, np.ndarray]:
     """The arrays of a layer as they are stored: small integers and bit planes."""
-    if isinstance(weights, FirstWeights):
-        return {"taps": weights.taps.astype(np.int8), "low": weights.low, "high": weights.high}
     if isinstance(weights, HeadWeights):
         return {"matrix": weights.matrix.astype(np.int8), "bias": weights.bias, "step": np.array(weights.step)}
+    thresholds = {"low": weights.low, "high": weights.high}
+    if weights.usual is not None:
+        thresholds["usual"] = weights.usual
+    if isinstance(weights, FirstWeights):
+        return {"taps": weights.taps.astype(np.int8), **thresholds}
     # stored channel by channel, so that unused bits of half-filled words can be left out
     nonzero, negative = (
         np.packbits(_bits(plane, weights.inputs), axis=None, bitorder="little") for plane in weights.whole_planes
     )
-    return {"nonzero": nonzero, "negative": negative, "low": weights.low, "high": weights.high}
+    return {"nonzero": nonzero, "negative": negative, **thresholds}
 
 
 def _bits(plane: np.ndarray, inputs: int) -> np.ndarray:
@@ -142,14 +148,14 @@ def _plane(stored: np.ndarray, layer: Layer, inputs: int) -> np.ndarray:
 
 def _weights(layer: Layer, inputs: int, arrays: Mapping[str, np.ndarray]) -> LayerWeights:
     if layer.kind == "first":
-        return FirstWeights(arrays["taps"].astype(np.float32), arrays["low"], arrays["high"])
+        return FirstWeights(arrays["taps"].astype(np.float32), arrays["low"], arrays["high"], arrays.get("usual"))
     if layer.kind == "head":
         return HeadWeights(
             arrays["matrix"].astype(np.float32), arrays["bias"], len(LABELS), TARGET, float(arrays["step"])
         )
     nonzero, negative = (_plane(arrays[name], layer, inputs) for name in ("nonzero", "negative"))
     return ConvolutionWeights.from_planes(
-        nonzero, negative, arrays["low"], arrays["high"], inputs, layer.kernel, layer.stride
+        nonzero, negative, arrays["low"], arrays["high"], inputs, layer.kernel, layer.stride, arrays.get("usual")
     )
 
 
@@ -173,7 +179,12 @@ def save(model: Model, path: str | Path) -> str:
         "provenance": dict(model.provenance),
         "calibration": {"temperature": model.temperature, "bias": model.bias},
         "stages": {
-            name: {"spacing": stage.spacing, "window": list(stage.window), "layers": stage.graph.to_list()}
+            name: {
+                "spacing": stage.spacing,
+                "window": list(stage.window),
+                "adaptation": stage.adaptation,
+                "layers": stage.graph.to_list(),
+            }
             for name, stage in model.stages.items()
         },
     }
@@ -329,18 +340,21 @@ def _model(manifest: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
 
 
 def _stage(name: str, described: Any, arrays: Mapping[str, np.ndarray]) -> Stage:
-    stage = mapping(described, f"stage {name}")
-    require(set(stage) == {"spacing", "window", "layers"}, f"stage {name} has fields {shown(sorted(stage))}")
+    stage = {"adaptation": 0.0, **mapping(described, f"stage {name}")}  # left out before version 3
+    require(
+        set(stage) == {"spacing", "window", "adaptation", "layers"}, f"stage {name} has fields {shown(sorted(stage))}"
+    )
     spacing = number(stage["spacing"], f"the spacing of stage {name}", *SPACING_MM)
     window = stage["window"]
     require(isinstance(window, list) and len(window) == 2, f"the window of stage {name} is {shown(window)}")
     low, high = (number(edge, f"the window of stage {name}", *WINDOW_HU) for edge in window)
     require(low < high, f"the window of stage {name} runs from {low:g} to {high:g}")
+    adaptation = number(stage["adaptation"], f"the adaptation of stage {name}", 0, 1)
     graph = read_graph(stage["layers"], name)
     weights = {}
     for layer in weighted(graph):
         prefix, inputs = f"{name}/{layer.name}/", graph.input_channels(layer)
         own = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
-        check_arrays(layer, inputs, own, name)
+        check_arrays(layer, inputs, own, name, adaptation > 0)
         weights[layer.name] = _weights(layer, inputs, own)
-    return Stage(spacing, graph, weights, (low, high))
+    return Stage(spacing, graph, weights, (low, high), adaptation)

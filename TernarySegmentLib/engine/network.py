@@ -7,6 +7,7 @@ computed twice and no seam can show, however the work is cut. Whole packed featu
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
@@ -19,9 +20,10 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 
+from TernarySegmentLib.engine.adaptation import lattice, moved, statistics
 from TernarySegmentLib.engine.bitplanes import HALO, FeatureMap, Joined, PackedVectors, maximum_pool, upsample
 from TernarySegmentLib.engine.graph import FOLD, FOLDED_CHANNELS, INPUT, Graph, Layer
-from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights
+from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, LayerWeights, Places
 from TernarySegmentLib.engine.scores import Scores
 
 BAND_SLICES = 4
@@ -45,6 +47,16 @@ class Kernels(Protocol):
 
     def convolve(self, source: FeatureMap | Joined, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
         """Ternary × ternary."""
+
+    def sums_at(
+        self,
+        source: np.ndarray | FeatureMap | Joined,
+        weights: FirstWeights | ConvolutionWeights,
+        places: Places,
+        out: np.ndarray,
+        index: int,
+    ) -> None:
+        """Sums of a layer at some places of one slice, before thresholds."""
 
     def head(self, source: FeatureMap | Joined, weights: HeadWeights, out: Scores, rows: slice) -> None:
         """Ternary × integer weights, reduced to a decision."""
@@ -132,6 +144,8 @@ class Network:
         threads: number of worker threads; 0 means all cores.
         band_products: products in one band, at least; None leaves it to the kernels, with ``BAND_SLICES`` slices
             or more. It never changes the result.
+        adaptation: how far thresholds follow the volume, 0 to 1, see :mod:`adaptation`; a stage says what its network
+            was trained with.
     """
 
     def __init__(
@@ -141,8 +155,9 @@ class Network:
         backend: Backend = "auto",
         threads: int = 0,
         band_products: float | None = None,
+        adaptation: float = 0.0,
     ) -> None:
-        self.graph, self.weights = graph, weights
+        self.graph, self.weights, self.adaptation = graph, weights, adaptation
         self.kernels = load_kernels(backend)
         self.threads = threads or os.cpu_count() or 1
         self.band_products = band_products or self.kernels.BAND_PRODUCTS
@@ -219,6 +234,15 @@ class Network:
             out: FeatureMap | Scores
             out = Scores.empty(shape) if layer.kind == "head" else FeatureMap.zeros(shape, layer.channels)
             tensors[layer.name] = out
+            weights = self.weights[layer.name]
+            if self.adaptation and not isinstance(weights, HeadWeights) and weights.usual is not None:
+                places = lattice(shape)
+                sums = np.empty((len(places[0]), len(places[1]) * len(places[2]), weights.sums), np.int32)
+                fleeting = copy.copy(weights)  # as float matrices they take 16 times the memory, and go with this
+                looked_at = [(sources[0], fleeting, places, sums, index) for index in range(len(sums))]
+                for _ in run_all(pool, self.threads - 1, self.kernels.sums_at, looked_at):
+                    yield 0.0
+                weights = moved(weights, *statistics(sums), self.adaptation)
             compute: dict[str, Callable[..., None]] = {
                 "first": self.kernels.first,
                 "conv": self.kernels.convolve,
@@ -227,7 +251,7 @@ class Network:
             # as many for each thread, and of a few slices each, since a band copies or converts its halo as well
             most = max(1, shape[0] // (self.band_slices * self.threads))
             count = max(1, min(most, round(share / self.band_products / self.threads))) * self.threads
-            arguments = [(sources[0], self.weights[layer.name], out, b) for b in bands(shape[0], count)]
+            arguments = [(sources[0], weights, out, b) for b in bands(shape[0], count)]
             yield from run_all(pool, self.threads - 1, compute[layer.kind], arguments)
 
 

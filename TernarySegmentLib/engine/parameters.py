@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from TernarySegmentLib.engine.bitplanes import CODE_CHANNELS, WORD, codes, pack,
 
 LABELS_TOGETHER = 3
 """Labels whose scores a kernel sums at once."""
+
+Places = list[np.ndarray]
+"""Places in a volume: int64 coordinates along z, y and x; every combination of them is one."""
 
 
 def filled_up(array: np.ndarray, value: int = 0) -> np.ndarray:
@@ -29,6 +34,20 @@ class _Thresholds:
 
     low: np.ndarray
     high: np.ndarray
+    usual: np.ndarray | None
+
+    def with_thresholds(self, low: np.ndarray, high: np.ndarray) -> Self:
+        """The same weights, in whatever layouts they were already brought, with other thresholds."""
+        other = copy.copy(self)
+        for name in ("bounds32", "bounds16"):
+            other.__dict__.pop(name, None)
+        other.__dict__.update(low=low, high=high)
+        return other
+
+    @property
+    def threshold_bytes(self) -> int:
+        """Memory of the thresholds and of what they are moved by."""
+        return sum(each.nbytes for each in (self.low, self.high, self.usual) if each is not None)
 
     @property
     def sums(self) -> int:
@@ -61,11 +80,14 @@ class FirstWeights(_Thresholds):
     Attributes:
         taps: float32 integers (3, 3, 3, 8, channels); |w| ≤ 127, so that 216 products of levels stay below 2^22.
         low, high: int32 (channels·trits,); a sum ≤ low gives -1, ≥ high gives +1.
+        usual: mean and deviation of the sums on scans trained on, float32 (2, channels); None where thresholds do not
+            follow the scan, see :mod:`adaptation`.
     """
 
     taps: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    usual: np.ndarray | None = None
 
     @property
     def sums(self) -> int:
@@ -74,7 +96,7 @@ class FirstWeights(_Thresholds):
     @property
     def nbytes(self) -> int:
         """Memory while computing."""
-        return self.pairs.nbytes + self.low.nbytes + self.high.nbytes
+        return self.pairs.nbytes + self.threshold_bytes
 
     @cached_property
     def pairs(self) -> np.ndarray:
@@ -95,6 +117,7 @@ class ConvolutionWeights(_Thresholds):
         kernel, stride: 1 or 3, 1 or 2.
         twins: words of the input that the same weights multiply, int64 (words, 2), see :func:`bitplanes.twins`; the
             planes then hold the rows of each pair once, in this order. None where there are none.
+        usual: as of :class:`FirstWeights`.
     """
 
     nonzero: np.ndarray
@@ -105,6 +128,7 @@ class ConvolutionWeights(_Thresholds):
     kernel: int
     stride: int
     twins: np.ndarray | None = None
+    usual: np.ndarray | None = None
 
     @staticmethod
     def from_planes(
@@ -115,6 +139,7 @@ class ConvolutionWeights(_Thresholds):
         inputs: int,
         kernel: int,
         stride: int,
+        usual: np.ndarray | None = None,
     ) -> ConvolutionWeights:
         """From planes with the rows of every word; those that twins share are kept once."""
         by_word = np.stack([nonzero, negative], -1).reshape(kernel**3, words(inputs), -1)
@@ -126,15 +151,17 @@ class ConvolutionWeights(_Thresholds):
                 )
                 for plane in (nonzero, negative)
             )
-        return ConvolutionWeights(nonzero, negative, low, high, inputs, kernel, stride, pairs)
+        return ConvolutionWeights(nonzero, negative, low, high, inputs, kernel, stride, pairs, usual)
 
     @staticmethod
-    def from_codes(codes: np.ndarray, low: np.ndarray, high: np.ndarray, stride: int) -> ConvolutionWeights:
+    def from_codes(
+        codes: np.ndarray, low: np.ndarray, high: np.ndarray, stride: int, usual: np.ndarray | None = None
+    ) -> ConvolutionWeights:
         """Pack codes in {-1, 0, +1}, int8 (channels, inputs, k, k, k) as torch orders them."""
         channels, inputs, kernel = codes.shape[:3]
         planes = [np.moveaxis(plane, 0, -1).reshape(-1, channels) for plane in pack(np.moveaxis(codes, 1, -1))]
         nonzero, negative = (np.ascontiguousarray(plane) for plane in planes)
-        return ConvolutionWeights.from_planes(nonzero, negative, low, high, inputs, kernel, stride)
+        return ConvolutionWeights.from_planes(nonzero, negative, low, high, inputs, kernel, stride, usual)
 
     @property
     def whole_planes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +182,7 @@ class ConvolutionWeights(_Thresholds):
     @property
     def nbytes(self) -> int:
         """Memory while computing; the layouts for popcounts and for lookups take the same."""
-        return self.nonzero.nbytes + self.negative.nbytes + self.low.nbytes + self.high.nbytes
+        return self.nonzero.nbytes + self.negative.nbytes + self.threshold_bytes
 
     def _unpacked(self, nonzero: np.ndarray, negative: np.ndarray, inputs: int) -> np.ndarray:
         size = self.kernel

@@ -11,7 +11,7 @@ from functools import cache, reduce
 import numpy as np
 
 from TernarySegmentLib.engine.bitplanes import HALO, WORD, FeatureMap, Joined, PackedVectors, pack_bits
-from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights
+from TernarySegmentLib.engine.parameters import ConvolutionWeights, FirstWeights, HeadWeights, Places
 from TernarySegmentLib.engine.scores import Scores
 
 NAME = "numpy"
@@ -122,6 +122,36 @@ def convolve(source: FeatureMap | Joined, weights: ConvolutionWeights, out: Feat
     values = _added_up(read.nonzero[cut], read.negative[cut], read.channels, weights.twins)
     shape = (rows.stop - rows.start, *out.shape[1:])
     _store(out, rows, _shifted_products(values, weights.matrices, shape, stride), weights)
+
+
+def sums_at(
+    source: np.ndarray | FeatureMap | Joined,
+    weights: FirstWeights | ConvolutionWeights,
+    places: Places,
+    out: np.ndarray,
+    index: int,
+) -> None:
+    """The sums of a layer at some places of one slice of its output, before thresholds.
+
+    Args:
+        source: folded levels (D + 2, H + 2, W + 2, 8), or a packed tensor.
+        weights: of the layer.
+        places: of the output.
+        out: int32 (slices, places in a slice, sums); ``out[index]`` is written.
+        index: which of the slices ``places[0]``.
+    """
+    kernel, stride = (3, 1) if isinstance(weights, FirstWeights) else (weights.kernel, weights.stride)
+    start, *starts = (each * stride + 1 - kernel // 2 for each in (places[0][index], *places[1:]))
+    picked = np.ix_(*((each[:, None] + np.arange(kernel)).ravel() for each in starts))
+    if isinstance(weights, FirstWeights):
+        matrices, values = weights.taps, source[start : start + kernel][:, *picked].astype(np.float32)  # type: ignore[index]
+    else:
+        read, matrices = source.slices(start, start + kernel), weights.matrices  # type: ignore[union-attr]
+        nonzero, negative = (plane[:, *picked] for plane in (read.nonzero, read.negative))
+        values = _added_up(nonzero, negative, read.channels, weights.twins)
+    # what the taps of neighbouring places read lies side by side: as if the kernel moved on by its own size
+    shape = (1, len(starts[0]), len(starts[1]))
+    out[index] = _shifted_products(values, matrices, shape, kernel).reshape(-1, weights.sums)
 
 
 def head(source: FeatureMap | Joined, weights: HeadWeights, out: Scores, rows: slice) -> None:

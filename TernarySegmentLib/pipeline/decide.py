@@ -102,7 +102,7 @@ def decide(
     called, backend = [], ""
     for index, stage in enumerate(stages):
         grid, looked_at = seen[stage.spacing]
-        network = Network(stage.graph, stage.weights, options.backend, options.threads)
+        network = Network(stage.graph, stage.weights, options.backend, options.threads, adaptation=stage.adaptation)
         scores = yield from relay(network.run(looked_at), partial(progress, index))
         margin = np.clip(scores.margin * np.float32(network.score_step), -CLIP_LOGITS, CLIP_LOGITS)
         margins.append(margin if grid == common else to_grid(grid.image(margin), common))

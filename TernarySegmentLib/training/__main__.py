@@ -220,6 +220,26 @@ def _voters(options: argparse.Namespace) -> None:
     print(f"{options.output}: SHA-256 {digest}")
 
 
+def _adapt(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from TernarySegmentLib.engine import modelfile
+    from TernarySegmentLib.training.data import load_cases
+    from TernarySegmentLib.training.usual import following
+    from TernarySegmentLib.training.voters import kept_back
+
+    model, cases = modelfile.load(options.model), load_cases(options.data)
+    stages, provenance = dict(model.stages), dict(model.provenance)
+    for name, fold in kept_back(model).items():
+        if not stages[name].adaptation:
+            settings = PRESETS[options.preset].changed(fold=fold)
+            stages[name] = following(stages[name], cases, settings)
+            provenance[name] += f"; its thresholds follow a scan by {settings.adaptation:g}"
+            print(f"{name}: thresholds follow a scan by {settings.adaptation:g}", flush=True)
+    digest = modelfile.save(replace(model, stages=stages, provenance=provenance), options.output)
+    print(f"{options.output}: SHA-256 {digest}")
+
+
 @contextmanager
 def _judged(options: argparse.Namespace, model: Path) -> Iterator[list[tuple[Scan, Options]]]:
     """Scans to measure on, and with what: one fold's with all of a model's networks, or all, each with those that
@@ -423,6 +443,13 @@ def _parser() -> argparse.ArgumentParser:
     voters.add_argument("names", nargs="+", metavar="NAME", help="its networks, such as fine fine3")
     voters.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
     voters.set_defaults(run_command=_voters)
+
+    adapt = commands.add_parser("adapt", help="let the thresholds of networks that were exported fixed follow a scan")
+    adapt.add_argument("model", type=Path, help="a model file whose networks were each trained without a fold")
+    adapt.add_argument("--data", type=Path, required=True, help="folder that they were trained on")
+    adapt.add_argument("--preset", choices=sorted(PRESETS), default="fine", help="that they were trained with")
+    adapt.add_argument("-o", "--output", type=Path, required=True, help="the .npz file to write")
+    adapt.set_defaults(run_command=_adapt)
 
     curves = commands.add_parser("curves", help="draw the learning curves of runs")
     curves.add_argument("run", type=Path, nargs="+", help="folders that train wrote")

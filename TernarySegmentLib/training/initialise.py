@@ -120,6 +120,7 @@ def _renormalise(network: TernaryNetwork, gains: dict[str, tuple[Tensor, Tensor]
     """Let batch norm hold the sums' true mean and variance and take them out of γ and β: training starts there."""
     network.eval()
     network.set_beta(None)
+    network.set_adaptation(0.0)  # as the file decides where a scan is like those trained on
     sums: dict[str, list[Tensor]] = {name: [] for name in gains}
 
     handles = []
@@ -136,6 +137,7 @@ def _renormalise(network: TernaryNetwork, gains: dict[str, tuple[Tensor, Tensor]
         network(fold(sampler.batch(20_000_000 + index)[0].to(network.beta.device)))
     for handle in handles:
         handle.remove()
+    network.set_adaptation(network.adaptation)
     for name, (gain, offset) in gains.items():
         norm = network.blocks[name].norm
         assert isinstance(norm, nn.BatchNorm3d)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +17,9 @@ from TernarySegmentLib.training.quantise import (
     quantise_integer,
     quantise_weight,
 )
+
+MOST_CHANGE = 2 * math.log(2)
+"""Of the logarithm of a variance: a volume's own deviation counts as half or twice the usual one at most."""
 
 
 def fold(volume: Tensor) -> Tensor:
@@ -31,11 +36,52 @@ def unfold(scores: Tensor, labels: int) -> Tensor:
     return blocks.reshape(batch, labels, depth * FOLD, height * FOLD, width * FOLD)
 
 
+class ScanNorm(nn.BatchNorm3d):
+    """Batch normalisation that takes a part of each mean and variance from the volume itself.
+
+    What is normalised so depends less on how one scan differs from those trained on: contrast agent, noise, fullness.
+    Means are mixed as they are, variances by their logarithms.
+
+    Args:
+        channels: number of channels.
+        adaptation: the volume's own part, 0 to 1; 0 is batch normalisation.
+    """
+
+    def __init__(self, channels: int, adaptation: float) -> None:
+        super().__init__(channels)
+        self.adaptation = adaptation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W), each of the batch with its own statistics."""
+        if not self.adaptation:
+            return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        own_variance, own_mean = torch.var_mean(x.float(), (2, 3, 4), correction=0)
+        if self.training:
+            mean = own_mean.mean(0)
+            variance = (own_variance + (own_mean - mean).square()).mean(0)
+            with torch.no_grad():
+                self.num_batches_tracked.add_(1)
+                momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean, momentum)
+                self.running_var.lerp_(variance, momentum)
+        else:
+            mean, variance = self.running_mean, self.running_var
+        # ln σ², the volume's against all scans'
+        change = ((own_variance + self.eps).log() - (variance + self.eps).log()).clamp(-MOST_CHANGE, MOST_CHANGE)
+        gain = self.weight * (variance + self.eps).rsqrt() * (-0.5 * self.adaptation * change).exp()
+        offset = self.bias - gain * torch.lerp(mean.expand_as(own_mean), own_mean, self.adaptation)
+        return x * gain[..., None, None, None] + offset[..., None, None, None]
+
+
 class QuantisedConvolution(nn.Module):
     """Convolution with quantised weights, batch normalisation and the few-valued activation.
 
     ``beta`` is the continuation's steepness and is read at every forward pass; None is the hard step. ``flat`` kernels
-    stay within a slice. ``dropout`` is the part of the channels that is zeroed at each step of training.
+    stay within a slice. ``dropout`` is the part of the channels that is zeroed at each step of training, ``adaptation``
+    that of :class:`ScanNorm`.
     """
 
     def __init__(
@@ -47,6 +93,7 @@ class QuantisedConvolution(nn.Module):
         flat: bool = False,
         trits: int = 1,
         dropout: float = 0.0,
+        adaptation: float = 0.0,
     ) -> None:
         super().__init__()
         self.layer, self.weights, self.activations, self.trits = layer, weights, activations, trits
@@ -54,7 +101,7 @@ class QuantisedConvolution(nn.Module):
         kernel = (1 if flat else layer.kernel, layer.kernel, layer.kernel)
         self.weight = nn.Parameter(torch.empty(layer.channels, inputs, *kernel))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-        self.norm = nn.BatchNorm3d(layer.channels)
+        self.norm = ScanNorm(layer.channels, adaptation)
         self.beta: Tensor | None = None
 
     def quantised(self) -> Tensor:
@@ -141,6 +188,7 @@ class TernaryNetwork(SegmentationNetwork):
         trits: ternary channels that the engine makes of each channel here, see
             :func:`TernarySegmentLib.training.quantise.trit_edges`.
         dropout: part of the channels that each step of training leaves out, of tensors coarser than the finest.
+        adaptation: part of each sum's mean and variance that is taken from the volume itself, see :class:`ScanNorm`.
     """
 
     def __init__(
@@ -152,8 +200,10 @@ class TernaryNetwork(SegmentationNetwork):
         labels: int = 9,
         trits: int = 1,
         dropout: float = 0.0,
+        adaptation: float = 0.0,
     ) -> None:
         super().__init__()
+        self.adaptation = adaptation
         self.trits = trits
         self.graph, self.labels, self.multiple = graph, labels, graph.multiple
         for layer in graph.layers:
@@ -161,11 +211,17 @@ class TernaryNetwork(SegmentationNetwork):
             if layer.kind in ("first", "conv"):
                 left_out = dropout if graph.scale(layer.name) > FOLD else 0.0
                 self.blocks[layer.name] = QuantisedConvolution(
-                    layer, inputs, weights, activations, trits=trits, dropout=left_out
+                    layer, inputs, weights, activations, trits=trits, dropout=left_out, adaptation=adaptation
                 )
             elif layer.kind == "head":
                 self.blocks[layer.name] = Head(layer, inputs, weights)
         self.auxiliary = nn.ModuleDict({name: nn.Conv3d(graph[name].channels, labels, 1) for name in auxiliary})
+
+    def set_adaptation(self, adaptation: float) -> None:
+        """Let every normalisation take this part of its statistics from the volume itself."""
+        for block in self.blocks.values():
+            if isinstance(block, QuantisedConvolution):
+                block.norm.adaptation = adaptation
 
     def to_input(self, levels: Tensor) -> Tensor:
         return fold(levels)

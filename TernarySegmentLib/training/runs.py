@@ -39,8 +39,9 @@ def build(settings: Settings) -> SegmentationNetwork:
     graph = unet(settings.widths, len(LABELS))
     auxiliary = tuple(f"dec{level}" for level in range(1, len(settings.widths) - 1))
     return TernaryNetwork(
-        graph, settings.weights, settings.activations, auxiliary, len(LABELS), settings.trits, settings.dropout
-    )
+        graph, settings.weights, settings.activations, auxiliary, len(LABELS), settings.trits, settings.dropout,
+        settings.adaptation,
+    )  # fmt: skip
 
 
 def read_checkpoint(run: Path, device: torch.device) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class Settings:
             patches that are seen through the same window, so that the window tells the network nothing.
         pancreas_weight: weight of the pancreas in cross-entropy and Dice, against 1 for each other label.
         dropout: part of the channels, of tensors coarser than the finest, that each step leaves out.
+        adaptation: part of each sum's mean and variance that is taken from the scan itself, in training as at
+            inference, see :class:`TernarySegmentLib.training.network.ScanNorm`.
         ema: decay of the averaged weights that are evaluated and exported.
         seed: of everything random.
         start: model file, or folder of a run of the same layers, that the weights start from; empty: random weights.
@@ -80,6 +82,7 @@ class Settings:
     narrow_share: float = 0.3
     pancreas_weight: float = 3.0
     dropout: float = 0.0
+    adaptation: float = 0.0
     ema: float = 0.998
     seed: int = 0
     start: str = ""
@@ -123,7 +126,7 @@ COARSE = Settings(
     pancreas_share=0.3, seed=1, frozen_norm=0.0,
     stage="coarse",
 )  # fmt: skip
-FINE = Settings(spacing=1.5, trits=2, steps=4500, rate=2e-3, decay=0.6, pancreas_weight=2.0)
+FINE = Settings(spacing=1.5, trits=2, steps=4500, rate=2e-3, decay=0.6, pancreas_weight=2.0, adaptation=0.5)
 PAPER = Settings(
     architecture="slices", widths=(32, 64, 128, 256), schedule="continuation", continuation_share=1.0, beta_start=3.0,
     spacing=1.5, patch=(32, 96, 128),

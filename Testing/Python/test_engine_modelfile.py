@@ -71,7 +71,10 @@ def runs(model: modelfile.Model) -> None:
     for stage in model.stages.values():
         side = 2 * stage.graph.multiple
         levels = np.random.default_rng(0).integers(-127, 128, (side, side, side)).astype(np.int8)
-        given_by = [drain(Network(stage.graph, stage.weights, each).run(levels)) for each in ("auto", "numpy")]
+        given_by = [
+            drain(Network(stage.graph, stage.weights, each, adaptation=stage.adaptation).run(levels))
+            for each in ("auto", "numpy")
+        ]
         np.testing.assert_array_equal(*(scores.margin for scores in given_by))
         assert given_by[0].margin.shape == levels.shape
         assert given_by[0].label.max() < len(LABELS)
@@ -188,6 +191,14 @@ def edited(manifest: dict[str, Any], stage: str, layer: str, **fields: Any) -> d
         pytest.param(lambda m: changed(m, ("stages", "coarse"), ...), "not coarse and fine", id="no coarse stage"),
         pytest.param(lambda m: changed(m, ("stages", "fine2"), ...), "arrays of no layer", id="arrays left over"),
         pytest.param(lambda m: {**m, "calibration": {"temperature": 0}}, "its temperature", id="no temperature"),
+        pytest.param(
+            lambda m: changed(m, ("stages", "fine", "adaptation"), 1.5), "the adaptation of stage fine is 1.5",
+            id="adapts too far",
+        ),
+        pytest.param(
+            lambda m: changed(m, ("stages", "coarse", "adaptation"), 0.5), "layer first of stage coarse has arrays",
+            id="adapts to what is not usual",
+        ),
     ],
 )  # fmt: skip
 def test_what_the_engine_cannot_run_is_refused_saying_why(shipped, change, reason):
@@ -205,6 +216,9 @@ def test_what_the_engine_cannot_run_is_refused_saying_why(shipped, change, reaso
         pytest.param("fine/enc0/high", lambda a: np.full_like(a, -(2**31)), "cross", id="thresholds cross"),
         pytest.param("fine/enc0/negative", lambda a: np.full_like(a, 255), "negative and zero", id="planes disagree"),
         pytest.param("fine/first/taps", lambda a: np.full_like(a, -128), "holds -128", id="weight out of range"),
+        pytest.param("fine/enc0/usual", lambda a: a * np.float32(np.nan), "what is usual in", id="not a number"),
+        pytest.param("fine/enc0/usual", lambda a: a * 0, "what is usual in layer enc0", id="no deviation"),
+        pytest.param("fine/enc0/usual", lambda a: a[:1], "usual of layer enc0 of stage fine is float32 (1,", id="half"),
         pytest.param("fine/scores/bias", lambda a: np.full_like(a, -(2**31)), "has a bias of", id="bias"),
         pytest.param("fine/scores/step", lambda a: np.array(np.nan), "the step of layer scores", id="step"),
     ],
