@@ -52,13 +52,14 @@ def _centre(edges: list[tuple[float, float]]) -> float:
 
 
 @torch.no_grad()
-def start_from(network: TernaryNetwork, stage: Stage, sampler: PatchSampler) -> None:
+def start_from(network: TernaryNetwork, stage: Stage, sampler: PatchSampler, batches: int = BATCHES) -> None:
     """Give a network the weights of a model file's stage.
 
     Args:
         network: of the same layers; it may make several trits of a sum where the file makes one.
         stage: what the file holds.
         sampler: its patches say how the sums are distributed, which batch norm has to know.
+        batches: as many of them.
 
     Raises:
         InputError: the layers differ.
@@ -93,7 +94,7 @@ def start_from(network: TernaryNetwork, stage: Stage, sampler: PatchSampler) -> 
         norm.reset_running_stats()
         norm.weight.copy_(gains[name][0] * (1 + norm.eps) ** 0.5)
         norm.bias.copy_(gains[name][1])
-    _renormalise(network, gains, sampler)
+    _renormalise(network, gains, sampler, batches)
 
 
 def start_from_run(network: SegmentationNetwork, run: Path) -> None:
@@ -116,7 +117,9 @@ def start_from_run(network: SegmentationNetwork, run: Path) -> None:
         ) from error
 
 
-def _renormalise(network: TernaryNetwork, gains: dict[str, tuple[Tensor, Tensor]], sampler: PatchSampler) -> None:
+def _renormalise(
+    network: TernaryNetwork, gains: dict[str, tuple[Tensor, Tensor]], sampler: PatchSampler, batches: int
+) -> None:
     """Let batch norm hold the sums' true mean and variance and take them out of γ and β: training starts there."""
     network.eval()
     network.set_beta(None)
@@ -133,7 +136,7 @@ def _renormalise(network: TernaryNetwork, gains: dict[str, tuple[Tensor, Tensor]
                 lambda _, inputs, kept=kept: kept.append(torch.stack(torch.var_mean(inputs[0], (0, 2, 3, 4))))
             )
         )
-    for index in range(BATCHES):
+    for index in range(batches):
         network(fold(sampler.batch(20_000_000 + index)[0].to(network.beta.device)))
     for handle in handles:
         handle.remove()

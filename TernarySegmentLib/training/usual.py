@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.parameters import HeadWeights
+from TernarySegmentLib.training.batchnorm import NORM_BATCHES
 from TernarySegmentLib.training.data import Case, PatchSampler, divided
 from TernarySegmentLib.training.export import export_stage
 from TernarySegmentLib.training.initialise import start_from
@@ -36,7 +37,7 @@ def following(
     settings = settings.changed(trits=trits)
     network = build(settings)
     assert isinstance(network, TernaryNetwork)
-    start_from(network, stage, PatchSampler(divided(cases, settings.fold)[0], settings))
+    start_from(network, stage, PatchSampler(divided(cases, settings.fold)[0], settings), NORM_BATCHES)
     measured = export_stage(network, stage.spacing).weights
     weights = {}
     for name, own in stage.weights.items():
