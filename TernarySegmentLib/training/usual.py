@@ -5,7 +5,6 @@ What is usual for its sums is measured on patches like those that it was trained
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from TernarySegmentLib.engine.modelfile import Stage
@@ -19,16 +18,13 @@ from TernarySegmentLib.training.runs import build
 from TernarySegmentLib.training.settings import Settings
 
 
-def following(
-    stage: Stage, cases: list[Case], settings: Settings, told: Callable[[str], object] = lambda _name: None
-) -> Stage:
+def following(stage: Stage, cases: list[Case], settings: Settings) -> Stage:
     """The same network, with what is usual for its sums.
 
     Args:
         stage: whose thresholds do not follow a scan yet.
         cases: all prepared cases.
         settings: that it was trained with; its fold is left out, its ``adaptation`` says how far thresholds follow.
-        told: is given the name of each layer as it is done.
 
     Raises:
         InputError: the network has other layers than the settings say.
@@ -45,5 +41,4 @@ def following(
         if not (isinstance(own, HeadWeights) or isinstance(like, HeadWeights)):
             own = replace(own, usual=like.usual)
         weights[name] = own
-        told(name)
     return replace(stage, weights=weights, adaptation=settings.adaptation)
