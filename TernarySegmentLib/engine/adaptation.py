@@ -49,7 +49,8 @@ def moved(
 
     Args:
         weights: with what is usual for their sums.
-        mean, deviation: of the scan's sums, float64 (sums,).
+        mean: of the scan's sums, float64 (sums,).
+        deviation: of them, alike.
         share: 0 leaves the thresholds where they are, 1 takes the scan's statistics alone.
 
     Returns:
