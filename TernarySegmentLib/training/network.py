@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from TernarySegmentLib.engine.adaptation import MOST_SPREAD
 from TernarySegmentLib.engine.graph import FOLD, INPUT, Graph, Layer
 from TernarySegmentLib.training.quantise import (
     Activations,
@@ -18,8 +19,8 @@ from TernarySegmentLib.training.quantise import (
     quantise_weight,
 )
 
-MOST_CHANGE = 2 * math.log(2)
-"""Of the logarithm of a variance: a volume's own deviation counts as half or twice the usual one at most."""
+MOST_CHANGE = 2 * math.log(MOST_SPREAD)
+"""Of the logarithm of a variance, as much as the engine allows of a deviation."""
 
 
 def fold(volume: Tensor) -> Tensor:
