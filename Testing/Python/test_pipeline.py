@@ -175,7 +175,7 @@ def test_the_mask_hardly_changes_with_what_says_nothing_about_the_pancreas(stead
     ct, expected = steady
     mask = run(segment(STORED_OTHERWISE[variant](ct))).mask
     same = sitk.Resample(mask, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    assert overlap(same, expected) >= 0.97  # measured: 0.98 where the real CT is 1 HU brighter, 0.99 elsewhere
+    assert overlap(same, expected) >= 0.97  # measured, real CT: air 0.972, 1 HU 0.975, cropped 0.982
 
 
 def test_a_negative_voxel_size_in_a_nifti_file_is_noticed(coarse_phantom, tmp_path):
