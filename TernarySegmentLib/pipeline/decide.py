@@ -30,6 +30,13 @@ breaks: 40 instead of 25 mm raises its Dice from 0.43 to 0.51 and changes no oth
 TISSUE_HU, CONTRAST = 40.0, 0.7
 """Of what lies above the HU of soft tissue, the share that the fine networks are shown: they found least on scans with
 more contrast agent than those trained on. Chosen by cross-validation, see docs/weights.md."""
+USUAL_BODY_MM = 300.0
+"""Size of a patient whose grid is as fine as the networks were trained on. Smaller ones get a finer grid, which shows
+their organs as large as the networks learnt them. Chosen by cross-validation, see docs/weights.md."""
+FINEST = 0.8
+"""Chosen likewise."""
+SCALE_STEP = 0.05
+"""Grids differ by so much, so that a size measured slightly otherwise hardly ever gives another one."""
 CLIP_LOGITS = 8.0
 """Margins are clipped here before interpolation, so that one very sure voxel does not outvote its neighbours."""
 
@@ -68,6 +75,21 @@ def calmed(hu: np.ndarray) -> np.ndarray:
     return np.minimum(hu, TISSUE_HU + CONTRAST * (hu - TISSUE_HU))
 
 
+def grid_scale(body: float | None) -> float:
+    """How many times as coarse as trained the grid for a patient is, at most 1.
+
+    Args:
+        body: size, mm, see :func:`TernarySegmentLib.imaging.body.body_size`; None when not known.
+
+    Examples:
+        >>> [grid_scale(body) for body in (None, 340.0, 270.0, 200.0)]
+        [1.0, 1.0, 0.9, 0.8]
+    """
+    if body is None:
+        return 1.0
+    return float(np.clip(round(round(body / USUAL_BODY_MM / SCALE_STEP) * SCALE_STEP, 6), FINEST, 1.0))
+
+
 def decide(
     ct: sitk.Image,
     stages: tuple[Stage, ...],
@@ -77,10 +99,12 @@ def decide(
     name: str,
     span: tuple[float, float],
     calm: bool = False,
+    scale: float = 1.0,
 ) -> Steps:
     """Run networks over a box of the scan, one after the other, and average their margins on the first one's grid.
 
-    ``calm`` shows them the scan with less contrast agent, see :func:`calmed`.
+    ``calm`` shows them the scan with less contrast agent, see :func:`calmed`; ``scale`` multiplies the spacing of their
+    grids, see :func:`grid_scale`.
     """
     start, stop = span
     yield clock.at(name, start)
@@ -94,7 +118,7 @@ def decide(
     seen: dict[float, tuple[Grid, np.ndarray]] = {}
     for spacing in dict.fromkeys(stage.spacing for stage in stages):
         multiple = max(stage.graph.multiple for stage in stages if stage.spacing == spacing)
-        grid = grid_over(box, spacing, multiple)
+        grid = grid_over(box, spacing * scale, multiple)
         hu = to_grid(ct, grid)
         seen[spacing] = grid, hu_to_levels(calmed(hu) if calm else hu, window)
     common, levels = seen[stages[0].spacing]

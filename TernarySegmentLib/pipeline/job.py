@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from TernarySegmentLib.engine.modelfile import Model
 from TernarySegmentLib.engine.network import drain
+from TernarySegmentLib.imaging.body import body_size_in
 from TernarySegmentLib.imaging.checks import check_ct
 from TernarySegmentLib.imaging.grids import (
     Box,
@@ -24,7 +25,7 @@ from TernarySegmentLib.imaging.grids import (
 from TernarySegmentLib.imaging.measure import measure
 from TernarySegmentLib.imaging.probability import percent_image, probability
 from TernarySegmentLib.pipeline.clock import LOCALISED, RESTORED, SEGMENTED, Clock
-from TernarySegmentLib.pipeline.decide import Decision, decide, plausible, smoothed
+from TernarySegmentLib.pipeline.decide import Decision, decide, grid_scale, plausible, smoothed
 from TernarySegmentLib.pipeline.loading import load_model, prepare_kernels
 from TernarySegmentLib.pipeline.localise import localise, overlap, widened
 from TernarySegmentLib.pipeline.options import Options, Progress, Result
@@ -57,17 +58,20 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
     provenance = {**model.provenance, "sha256": model.sha256}
 
     found = yield from localise(ct, model, options, clock)
-    box, scan, warnings = found.box, put_right(ct, found.flipped), (*summary.warnings, *found.notes)
+    box, scale = found.box, grid_scale(found.body)
+    scan, warnings = put_right(ct, found.flipped), (*summary.warnings, *found.notes)
     mask, backend, confidence, measures, confidence_map = None, "", 0.0, None, None
     if box is not None:
         span = (LOCALISED, SEGMENTED)
-        fine, margin, kept = yield from look_closely(scan, model, box, options, clock, "Segmenting", span)
+        fine, margin, kept = yield from look_closely(scan, model, box, scale, options, clock, "Segmenting", span)
         for _ in range(WIDENED_AT_MOST if options.region is None else 0):
             wider = widened(box, kept, fine.grid, bounds(scan))
             if wider == box:
                 break
             box, span = wider, (SEGMENTED, SEGMENTED)
-            fine, margin, kept = yield from look_closely(scan, model, box, options, clock, "Looking farther", span)
+            fine, margin, kept = yield from look_closely(
+                scan, model, box, scale, options, clock, "Looking farther", span
+            )
         yield clock.at("Restoring the scan's grid", SEGMENTED)
         backend = fine.backend
         if options.confidence:
@@ -92,10 +96,17 @@ def segment(ct: sitk.Image, options: Options = Options()) -> Generator[Progress,
 
 
 def look_closely(
-    scan: sitk.Image, model: Model, box: Box, options: Options, clock: Clock, name: str, span: tuple[float, float]
+    scan: sitk.Image,
+    model: Model,
+    box: Box,
+    scale: float,
+    options: Options,
+    clock: Clock,
+    name: str,
+    span: tuple[float, float],
 ) -> Generator[Progress, None, tuple[Decision, np.ndarray, np.ndarray]]:
     """What the fine networks decide about a box, the margin after smoothing, and the voxels of it that are kept."""
-    fine = yield from decide(scan, model.fine, box, options, clock, name, span, calm=True)
+    fine = yield from decide(scan, model.fine, box, options, clock, name, span, calm=True, scale=scale)
     margin = smoothed(fine.margin, fine.grid, options.smoothing_mm)
     return fine, margin, plausible(margin, fine.grid)
 
@@ -157,8 +168,10 @@ def fine_pass(ct: sitk.Image, region: Box, options: Options = Options()) -> Gene
     if flipped is None:
         flipped = (yield from localise(ct, model, replace(options, region=None), clock)).flipped
         begun = LOCALISED
+    scale = grid_scale(body_size_in(ct, box))
     box, scan = flip_box(box, flipped), put_right(ct, flipped)
-    fine = yield from decide(scan, model.fine, box, options, clock, "Segmenting", (begun, SEGMENTED), calm=True)
+    span = (begun, SEGMENTED)
+    fine = yield from decide(scan, model.fine, box, options, clock, "Segmenting", span, calm=True, scale=scale)
     yield clock.at("Restoring the scan's grid", SEGMENTED)
     return FineOutput(smoothed(fine.margin, fine.grid, options.smoothing_mm), fine.grid, scan)
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from TernarySegmentLib.engine.levels import hu_to_levels
 from TernarySegmentLib.engine.modelfile import Model
 from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.body import BODY_HU, body_size, body_size_in
 from TernarySegmentLib.imaging.grids import Box, Flips, Grid, bounds, flip, flip_box
 from TernarySegmentLib.imaging.orientation import (
     ALIKE,
@@ -81,11 +83,13 @@ class Localised:
 
     Attributes:
         box: in the frame of the scan put right, LPS, mm; None when no pancreas was seen.
+        body: size of the patient there, see :func:`TernarySegmentLib.imaging.body.body_size`; None when not known.
         flipped: which axes of the patient the file has reversed.
         notes: sentences about what was seen.
     """
 
     box: Box | None
+    body: float | None = None
     flipped: Flips = UNFLIPPED
     notes: tuple[str, ...] = ()
 
@@ -108,14 +112,20 @@ def localise(ct: sitk.Image, model: Model, options: Options, clock: Clock) -> Ge
     flips = options.flipped
     if options.region is not None:
         box = overlap(options.region, bounds(ct))
-        return Localised(flip_box(box, flips), flips) if flips is not None else Localised(box)
+        body = body_size_in(ct, box)
+        return Localised(flip_box(box, flips), body, flips) if flips is not None else Localised(box, body)
     scan = ct if flips is None else flip(ct, flips)
     coarse = yield from _coarse_pass(scan, model, options, clock, "Looking for the pancreas", (0.03, LOCALISED))
     notes: tuple[str, ...] = ()
     if flips is None:
         flips, coarse, notes = yield from _right_way(ct, coarse, model, options, clock)
     whole = flip_box(bounds(ct), flips)
-    return Localised(_box_seen(coarse, whole), flips, (*notes, *contrast_notes(coarse)))
+    seen = _box_seen(coarse, whole)
+    body = None
+    if seen is not None:
+        dense = coarse.levels > hu_to_levels(np.array(BODY_HU), coarse.window)
+        body = body_size(dense, coarse.grid, seen)
+    return Localised(seen, body, flips, (*notes, *contrast_notes(coarse)))
 
 
 def _right_way(

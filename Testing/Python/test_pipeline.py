@@ -23,13 +23,14 @@ from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.errors import InputError, ModelError
 from TernarySegmentLib.imaging.files.reading import read_ct
-from TernarySegmentLib.imaging.grids import flip, flip_box, to_grid
+from TernarySegmentLib.imaging.grids import bounds, flip, flip_box, to_grid
 from TernarySegmentLib.imaging.measure import mask_box, same_grid
 from TernarySegmentLib.imaging.orientation import DOUBT, LEAD, ORGANS, believed, departure
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, run, segment
 from TernarySegmentLib.pipeline.clock import Clock
-from TernarySegmentLib.pipeline.decide import Decision, Steps, decide
+from TernarySegmentLib.pipeline.decide import Decision, Steps, decide, grid_scale
+from TernarySegmentLib.pipeline.job import fine_pass
 from TernarySegmentLib.pipeline.localise import Localised, localise
 from TernarySegmentLib.pipeline.plausibility import edge_notes, volume_notes
 
@@ -270,6 +271,17 @@ def test_networks_of_other_grids_vote_on_the_first_ones(phantom, result):
     # each is right where it is: masks on two grids share most of the organ
     inside = [margin > 0 for margin in (alone.margin, moved)]
     assert np.logical_and(*inside).sum() > 0.5 * np.logical_or(*inside).sum()
+
+
+@pytest.mark.parametrize(("times", "spacing"), [(1.0, 1.2), (1.3, 1.35), (1.5, 1.5)])
+def test_a_small_patient_gets_a_finer_grid(coarse_phantom, times, spacing):
+    ct = sitk.Image(coarse_phantom)
+    ct.SetSpacing([times * each for each in ct.GetSpacing()])
+    ct.SetOrigin([times * each for each in ct.GetOrigin()])
+    assert grid_scale(found_by_localising(ct).body) * 1.5 == pytest.approx(spacing)
+    middle = np.mean(bounds(ct), axis=0)
+    box = tuple(middle - 10), tuple(middle + 10)
+    assert drain(fine_pass(ct, box)).grid.spacing == pytest.approx(spacing)
 
 
 def test_less_contrast_agent_is_shown_to_the_fine_networks_and_all_of_it_to_the_coarse_one(coarse_phantom, monkeypatch):
