@@ -69,10 +69,10 @@ COARSE_DATA := data-local/prepared-4mm
 TRAIN = $(BIN)/python -m TernarySegmentLib.training
 CROSSVALIDATE = $(TRAIN) crossvalidate --data $(DATA) --source $(SCANS) --mirrored --coarse $(VOTERS)
 weights: $(VENV)/test-installed
-	for grid in 1.5 4; do \
-	  $(TRAIN) prepare --source $(SCANS) --mirrored --target data-local/prepared-$${grid}mm --spacing $$grid --phantoms 8 && \
-	  $(TRAIN) prepare --source $(SLICES) --format nih-slices --target data-local/prepared-$${grid}mm --spacing $$grid --phantoms 0 \
-	  || exit 1; \
+	for grid in "1.5 --sized" 4; do \
+	  target=data-local/prepared-$${grid%% *}mm; \
+	  $(TRAIN) prepare --source $(SCANS) --mirrored --target $$target --phantoms 8 --spacing $$grid && \
+	  $(TRAIN) prepare --source $(SLICES) --format nih-slices --target $$target --phantoms 0 --spacing $$grid || exit 1; \
 	done
 	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --fold none --seed 6
 	$(CROSSVALIDATE) --run runs/cv --preset fine --seed 50

@@ -40,7 +40,9 @@ def _scans(options: argparse.Namespace, source: Path, mirrored: bool = False) ->
 def _prepare(options: argparse.Namespace) -> None:
     from TernarySegmentLib.training.data import prepare
 
-    for line in prepare(_scans(options, options.source), options.target, options.spacing, options.phantoms):
+    for line in prepare(
+        _scans(options, options.source), options.target, options.spacing, options.phantoms, options.sized
+    ):
         print(line, flush=True)
 
 
@@ -390,6 +392,9 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--target", type=Path, required=True, help="folder to write <case>.npz to")
     prepare.add_argument("--spacing", type=float, default=2.0, help="mm, isotropic (default 2)")
     prepare.add_argument("--phantoms", type=int, default=12, help="synthetic abdomens to add (default 12)")
+    prepare.add_argument(
+        "--sized", action="store_true", help="on a finer grid where the patient is small, as the fine networks see them"
+    )
     prepare.set_defaults(run_command=_prepare)
 
     train = commands.add_parser("train", help="train, or go on training, in a run folder")

@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.body import body_size_in
 from TernarySegmentLib.imaging.grids import Grid, bounds, grid_over, to_grid
+from TernarySegmentLib.imaging.measure import mask_box
+from TernarySegmentLib.pipeline.decide import grid_scale
 from TernarySegmentLib.training.augment import augmented_patch
 from TernarySegmentLib.training.folds import fold_of
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, UNANNOTATED, Settings
@@ -74,18 +77,33 @@ def labels_on_grid(labels: sitk.Image, grid: Grid) -> np.ndarray:
     return values[np.argmax(scores, axis=0)]
 
 
+def scale_for(ct: sitk.Image, labels: sitk.Image) -> float:
+    """How many times as coarse as usual inference makes the grid of the patient for the fine networks."""
+    found = mask_box(labels == PANCREAS)
+    part = ct if found is None else sitk.RegionOfInterest(ct, found[1], found[0])
+    return grid_scale(body_size_in(ct, bounds(part)))
+
+
 def prepare_case(
-    ct: sitk.Image, labels: sitk.Image, spacing: float, path: Path, known: frozenset[int] = EVERY_LABEL
+    ct: sitk.Image,
+    labels: sitk.Image,
+    spacing: float,
+    path: Path,
+    known: frozenset[int] = EVERY_LABEL,
+    sized: bool = False,
 ) -> tuple[int, ...]:
-    """Resample one scan and its labels exactly as inference does and save them; returns the grid's size (x, y, z)."""
-    grid = grid_over(bounds(ct), spacing)
+    """Resample one scan and its labels exactly as inference does and save them; returns the grid's size (x, y, z).
+
+    ``sized`` gives small patients a finer grid, as the fine networks get; the spacing that is kept is the usual one.
+    """
+    grid = grid_over(bounds(ct), spacing * scale_for(ct, labels) if sized else spacing)
     hu = np.clip(np.rint(to_grid(ct, grid)), -1024, 3000).astype(np.int16)
     drawn = np.isin(range(len(LABELS)), sorted(known))
     np.savez_compressed(path, hu=hu, labels=labels_on_grid(labels, grid), known=drawn, spacing=spacing)
     return grid.size
 
 
-def prepare(scans: list[Scan], target: Path, spacing: float, phantoms: int) -> Iterator[str]:
+def prepare(scans: list[Scan], target: Path, spacing: float, phantoms: int, sized: bool = False) -> Iterator[str]:
     """Bring labelled scans and phantoms to the working grid; yields a line for each.
 
     Args:
@@ -93,12 +111,13 @@ def prepare(scans: list[Scan], target: Path, spacing: float, phantoms: int) -> I
         target: folder for ``<case>.npz``; cases already there are left alone.
         spacing: working grid, mm.
         phantoms: how many synthetic abdomens to add.
+        sized: on a finer grid where the patient is small, as the fine networks see them.
     """
     target.mkdir(parents=True, exist_ok=True)
     for scan in scans:
         path = target / f"{scan.name}.npz"
         if not path.exists():
-            yield f"{scan.name}: {prepare_case(*scan.read(), spacing, path, scan.known)} voxels"
+            yield f"{scan.name}: {prepare_case(*scan.read(), spacing, path, scan.known, sized)} voxels"
     for seed in range(phantoms):
         path = target / f"{PHANTOM}{seed:03d}.npz"
         if not path.exists():
@@ -106,7 +125,7 @@ def prepare(scans: list[Scan], target: Path, spacing: float, phantoms: int) -> I
 
             # seed 0 is the demo's abdomen and must not have been trained on
             phantom = make_phantom(seed + 1)
-            yield f"{path.stem}: {prepare_case(phantom.ct, phantom.labels, spacing, path)} voxels"
+            yield f"{path.stem}: {prepare_case(phantom.ct, phantom.labels, spacing, path, sized=sized)} voxels"
 
 
 def load(path: Path) -> Case:

@@ -19,9 +19,19 @@ from training_toys import TINY, toy_case  # noqa: E402
 from TernarySegmentLib.errors import InputError  # noqa: E402
 from TernarySegmentLib.imaging.grids import flip_anterior_posterior  # noqa: E402
 from TernarySegmentLib.imaging.measure import same_grid  # noqa: E402
+from TernarySegmentLib.phantom import make_phantom  # noqa: E402
+from TernarySegmentLib.pipeline.decide import FINEST  # noqa: E402
 from TernarySegmentLib.training import __main__ as command_line  # noqa: E402
 from TernarySegmentLib.training.augment import NARROW_DARK_HU, NARROW_HU, narrow_window  # noqa: E402
-from TernarySegmentLib.training.data import NEARBY_MM, SOFT_HU, PatchSampler, divided, load, load_cases  # noqa: E402
+from TernarySegmentLib.training.data import (  # noqa: E402
+    NEARBY_MM,
+    SOFT_HU,
+    PatchSampler,
+    divided,
+    load,
+    load_cases,
+    prepare_case,
+)
 from TernarySegmentLib.training.folds import FOLDS, fold_of, patient_of, split, table  # noqa: E402
 from TernarySegmentLib.training.losses import label_weights, segmentation_loss  # noqa: E402
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, UNANNOTATED  # noqa: E402
@@ -283,6 +293,16 @@ def said_by(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+def test_small_patients_are_prepared_as_the_fine_networks_see_them(tmp_path):
+    small = make_phantom(0, spacing=(4.0, 4.0, 4.0))
+    usual, finer = (
+        np.array(prepare_case(small.ct, small.labels, 4.0, tmp_path / f"{sized}.npz", sized=sized))
+        for sized in (False, True)
+    )
+    np.testing.assert_allclose(finer / usual, 1 / FINEST, rtol=0.03)
+    assert load(tmp_path / "True.npz").spacing == 4.0, "fits a run on 4 mm"
 
 
 def test_what_nobody_annotated_stays_apart_on_the_working_grid(sparse_grid):
