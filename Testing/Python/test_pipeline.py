@@ -22,6 +22,7 @@ from TernarySegmentLib.engine.modelcheck import LABELS
 from TernarySegmentLib.engine.modelfile import Stage
 from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.errors import InputError, ModelError
+from TernarySegmentLib.imaging.body import body_size_in
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.imaging.grids import bounds, flip, flip_box, to_grid
 from TernarySegmentLib.imaging.measure import mask_box, same_grid
@@ -350,15 +351,16 @@ def test_a_pancreas_that_the_box_cuts_is_followed_beyond_it(phantom, result, sid
     ends = [result.mask.TransformIndexToPhysicalPoint(corner) for corner in corners]
     cut = [list(corner) for corner in result.region]
     stage = load_model().stages["fine"]
+    body = body_size_in(phantom.ct, result.region)
     # a view ends between blocks: 6 mm of the organ are cut, or up to a block more
-    block = stage.spacing * stage.graph.multiple
+    block = stage.spacing * grid_scale(body) * stage.graph.multiple
     away = 1 if upper else -1
     cut[upper][axis] = away * block * np.floor((away * ends[upper][axis] - 6) / block)
     box = tuple(map(tuple, cut))
 
     def seeing(*_: object) -> Generator[None, None, Localised]:
         yield from ()
-        return Localised(box)
+        return Localised(box, body)
 
     monkeypatch.setattr("TernarySegmentLib.pipeline.job.localise", seeing)
     followed = run(segment(phantom.ct))
