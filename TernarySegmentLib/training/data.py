@@ -26,10 +26,6 @@ PHANTOM = "phantom"
 ALL_KNOWN = (True,) * len(LABELS)
 SOFT_HU = -20
 """Above it lies what is neither fat nor gas."""
-NEARBY_MM = 60.0
-"""Beside the box of the pancreas: what lies so near is searched with it, and may be taken for it."""
-EVERY = 50
-"""One voxel of so many is kept as a position to centre patches on."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Case:
         name: case number, or ``phantom<seed>``.
         hu: int16.
         labels: uint8, indices into :data:`LABELS`, or :data:`UNANNOTATED`.
-        pancreas, nearby, organs: (n, 3) voxel positions that patches may be centred on.
+        pancreas, organs: (n, 3) voxel positions that patches may be centred on.
         known: for each label whether the annotators drew it; a voxel of label 0 may belong to any that they did not.
         spacing: of the grid, mm; None in files from before it was kept.
         sparse: a part of a scan, annotated on some slices only; the rest of it is :data:`UNANNOTATED`.
@@ -50,7 +46,6 @@ class Case:
     hu: Tensor
     labels: Tensor
     pancreas: np.ndarray
-    nearby: np.ndarray
     organs: np.ndarray
     known: tuple[bool, ...] = ALL_KNOWN
     spacing: float | None = None
@@ -134,24 +129,17 @@ def load(path: Path) -> Case:
         hu, labels = arrays["hu"], arrays["labels"]
         known = tuple(arrays["known"].tolist()) if "known" in arrays else ALL_KNOWN
         spacing = float(arrays["spacing"]) if "spacing" in arrays else None
-    pancreas = np.argwhere(labels == PANCREAS)
-    annotated = labels != UNANNOTATED
-    soft = (hu > SOFT_HU) & annotated
-    # where not all organs were drawn, any soft tissue may be one
-    organs = np.argwhere((labels > 0) & annotated if all(known) else soft)[::EVERY]
     return Case(
-        path.stem, torch.from_numpy(hu), torch.from_numpy(labels), pancreas, _nearby(soft, pancreas, spacing), organs,
-        known, spacing, sparse=bool((labels == UNANNOTATED).any()),
+        path.stem, torch.from_numpy(hu), torch.from_numpy(labels),
+        np.argwhere(labels == PANCREAS), _organs(hu, labels, known), known, spacing,
+        sparse=bool((labels == UNANNOTATED).any()),
     )  # fmt: skip
 
 
-def _nearby(soft: np.ndarray, pancreas: np.ndarray, spacing: float | None) -> np.ndarray:
-    """Positions in soft tissue around the pancreas; none where there is no pancreas."""
-    if not len(pancreas):
-        return pancreas
-    margin = round(NEARBY_MM / (spacing or 1.0))
-    low, high = np.maximum(pancreas.min(0) - margin, 0), pancreas.max(0) + 1 + margin
-    return (np.argwhere(soft[tuple(map(slice, low, high))]) + low)[::EVERY]
+def _organs(hu: np.ndarray, labels: np.ndarray, known: tuple[bool, ...]) -> np.ndarray:
+    """Positions in organs; where not all were drawn, in anything that is neither fat nor gas and was annotated."""
+    drawn = labels > 0 if all(known) else hu > SOFT_HU
+    return np.argwhere(drawn & (labels != UNANNOTATED))[::50]
 
 
 def load_cases(folder: Path, names: list[str] | None = None) -> list[Case]:
@@ -207,13 +195,7 @@ class PatchSampler:
     def _draw(self, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         settings = self.settings
         case = self._draw_case(random)
-        place = random.random() if len(case.pancreas) else 1.0
-        if place < settings.pancreas_share:
-            centres = case.pancreas
-        elif place < settings.pancreas_share + settings.nearby_share:
-            centres = case.nearby
-        else:
-            centres = case.organs
+        centres = case.pancreas if random.random() < settings.pancreas_share and len(case.pancreas) else case.organs
         if not len(centres):  # a scan of another part of the body
             centres = np.array(case.hu.shape)[None] // 2
         jitter = random.uniform(-1, 1, 3) * np.array(settings.patch) * 0.2

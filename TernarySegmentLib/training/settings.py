@@ -39,8 +39,7 @@ class Settings:
         rate: peak learning rate of AdamW.
         warmup, decay: parts of the run in which the rate rises at the start and falls to zero at the end.
         frozen_norm: last part of the run in which batch norm uses population statistics, as inference does.
-        pancreas_share: part of the patches centred on the pancreas.
-        nearby_share: part of the patches centred on what lies around it; the rest is centred on any organ.
+        pancreas_share: part of the patches centred on the pancreas; the rest is centred on any organ.
         phantom_share: part of the patches cut from synthetic abdomens.
         sparse_share: part of the patches of real scans cut from those that were annotated on some slices only.
         narrow_share: where there are such scans, whose pictures hold a narrow window of HU only: part of the other
@@ -78,7 +77,6 @@ class Settings:
     decay: float = 0.4
     frozen_norm: float = 0.1
     pancreas_share: float = 0.75
-    nearby_share: float = 0.0
     phantom_share: float = 0.08
     sparse_share: float = 0.4
     narrow_share: float = 0.3
@@ -128,10 +126,7 @@ COARSE = Settings(
     pancreas_share=0.3, seed=1, frozen_norm=0.0,
     stage="coarse",
 )  # fmt: skip
-FINE = Settings(
-    spacing=1.5, trits=2, steps=4500, rate=2e-3, decay=0.6, pancreas_share=0.5, nearby_share=0.35, pancreas_weight=2.0,
-    adaptation=0.5,
-)  # fmt: skip
+FINE = Settings(spacing=1.5, trits=2, steps=4500, rate=2e-3, decay=0.6, pancreas_weight=2.0, adaptation=0.5)
 PAPER = Settings(
     architecture="slices", widths=(32, 64, 128, 256), schedule="continuation", continuation_share=1.0, beta_start=3.0,
     spacing=1.5, patch=(32, 96, 128),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,6 @@ from TernarySegmentLib.pipeline.decide import FINEST  # noqa: E402
 from TernarySegmentLib.training import __main__ as command_line  # noqa: E402
 from TernarySegmentLib.training.augment import NARROW_DARK_HU, NARROW_HU, narrow_window  # noqa: E402
 from TernarySegmentLib.training.data import (  # noqa: E402
-    NEARBY_MM,
-    SOFT_HU,
     PatchSampler,
     divided,
     load,
@@ -313,7 +310,7 @@ def test_what_nobody_annotated_stays_apart_on_the_working_grid(sparse_grid):
     border = 16 * 3 / 2  # annotated slices of 3 mm on a grid of 2 mm
     unannotated = (sparse.labels == UNANNOTATED).all(2).all(1).numpy()
     assert np.flatnonzero(unannotated)[0] == pytest.approx(border, abs=1)
-    for positions in (sparse.pancreas, sparse.nearby, sparse.organs):
+    for positions in (sparse.pancreas, sparse.organs):
         assert len(positions)
         assert (sparse.labels[tuple(positions.T)] != UNANNOTATED).all(), "no patch is centred where nothing is known"
 
@@ -331,23 +328,6 @@ def test_the_sparse_share_says_how_many_patches_are_of_sparse_scans(sparse_grid,
     sampler = PatchSampler(load_cases(sparse_grid), TINY.changed(batch=12, sparse_share=share))
     complete = sampler.batch(0).known.all(1)
     assert complete.float().mean() == 1 - share
-
-
-def test_what_lies_around_the_pancreas_is_near_it_and_neither_fat_nor_gas(sparse_grid):
-    whole, _ = load_cases(sparse_grid)
-    away = np.maximum(whole.pancreas.min(0) - whole.nearby, whole.nearby - whole.pancreas.max(0)).max(1)
-    assert len(whole.nearby)
-    assert away.max() * whole.spacing <= NEARBY_MM
-    assert (whole.hu[tuple(whole.nearby.T)] > SOFT_HU).all()
-
-
-@pytest.mark.parametrize(("share", "unused"), [(1.0, "organs"), (0.0, "nearby")])
-def test_the_nearby_share_says_where_patches_are_centred_that_are_not_on_the_pancreas(sparse_grid, share, unused):
-    settings = TINY.changed(pancreas_share=0.0, nearby_share=share)
-    case = load_cases(sparse_grid)[0]
-    without = replace(case, **{unused: case.pancreas[:0]})
-    drawn, same = (PatchSampler([each], settings).batch(0).labels for each in (case, without))
-    assert torch.equal(drawn, same)
 
 
 def test_unannotated_voxels_change_neither_loss_nor_gradient():
