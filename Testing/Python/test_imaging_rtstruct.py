@@ -87,7 +87,7 @@ def test_a_real_series_gives_identical_voxels_and_no_error(shared_data, tmp_path
     source, path = shared_data / "acrin_dicom", tmp_path / "rt.dcm"
     ct = read_ct(source)
     values = np.zeros(ct.GetSize()[::-1], np.float32)
-    values[20:28, 150:240, 120:240] = np.random.default_rng(1).normal(size=(8, 90, 120))
+    values[20:26, 150:200, 120:190] = np.random.default_rng(1).normal(size=(6, 50, 70))
     smooth = sitk.SmoothingRecursiveGaussian(sitk.GetImageFromArray(values), 2.0)
     mask = smooth > 0.02  # many pieces and holes
     mask.CopyInformation(ct)

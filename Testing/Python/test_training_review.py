@@ -9,9 +9,12 @@ import pytest
 import SimpleITK as sitk
 
 from TernarySegmentLib.engine import modelfile
+from TernarySegmentLib.imaging.body import body_size_in
+from TernarySegmentLib.imaging.grids import bounds
 from TernarySegmentLib.imaging.probability import probability
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, run, segment
+from TernarySegmentLib.pipeline.decide import grid_scale
 from TernarySegmentLib.training.calibrate import (
     Calibration,
     Voxels,
@@ -130,7 +133,8 @@ def test_voxels_for_calibration_are_those_near_the_mask(scan):
     voxels = voxels_of(scan, Options())
     ct, labels = scan.read()
     mask = run(segment(ct)).mask
-    voxel = load_model().fine[0].spacing ** 3
+    spacing = load_model().fine[0].spacing * grid_scale(body_size_in(ct, bounds(ct)))
+    voxel = spacing**3
     share = np.count_nonzero(voxels.margin > 0) * voxel / (np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * 6.75)
     assert 0.8 < share < 1.5, "everything inside, on the working grid"
     expert = np.count_nonzero(sitk.GetArrayViewFromImage(labels == PANCREAS)) * 6.75
