@@ -64,16 +64,15 @@ SCANS ?= data-local/btcv-native
 SLICES ?= data-local/nih-slices
 FOLDS := 0 2 1 3
 VOTERS ?= Testing/Data/generation-5.npz
-DATA := data-local/prepared-1.5mm
+DATA := data-local/prepared-sized
 COARSE_DATA := data-local/prepared-4mm
 TRAIN = $(BIN)/python -m TernarySegmentLib.training
 CROSSVALIDATE = $(TRAIN) crossvalidate --data $(DATA) --source $(SCANS) --mirrored --coarse $(VOTERS)
 weights: $(VENV)/test-installed
-	for grid in "1.5 --sized" 4; do \
-	  target=data-local/prepared-$${grid%% *}mm; \
-	  $(TRAIN) prepare --source $(SCANS) --mirrored --target $$target --phantoms 8 --spacing $$grid && \
-	  $(TRAIN) prepare --source $(SLICES) --format nih-slices --target $$target --phantoms 0 --spacing $$grid || exit 1; \
-	done
+	$(TRAIN) prepare --source $(SCANS) --mirrored --target $(DATA) --spacing 1.5 --sized --phantoms 8
+	$(TRAIN) prepare --source $(SLICES) --format nih-slices --target $(DATA) --spacing 1.5 --sized --phantoms 0
+	$(TRAIN) prepare --source $(SCANS) --mirrored --target $(COARSE_DATA) --spacing 4 --phantoms 8
+	$(TRAIN) prepare --source $(SLICES) --format nih-slices --target $(COARSE_DATA) --spacing 4 --phantoms 0
 	$(TRAIN) train --data $(COARSE_DATA) --run runs/coarse --preset coarse --fold none --seed 6
 	$(CROSSVALIDATE) --run runs/cv --preset fine --seed 50
 	$(CROSSVALIDATE) --run runs/tune --preset tune --seed 60 --start runs/cv

@@ -22,13 +22,7 @@ from TernarySegmentLib.phantom import make_phantom  # noqa: E402
 from TernarySegmentLib.pipeline.decide import FINEST  # noqa: E402
 from TernarySegmentLib.training import __main__ as command_line  # noqa: E402
 from TernarySegmentLib.training.augment import NARROW_DARK_HU, NARROW_HU, narrow_window  # noqa: E402
-from TernarySegmentLib.training.data import (  # noqa: E402
-    PatchSampler,
-    divided,
-    load,
-    load_cases,
-    prepare_case,
-)
+from TernarySegmentLib.training.data import PatchSampler, divided, load, load_cases, prepare_case  # noqa: E402
 from TernarySegmentLib.training.folds import FOLDS, fold_of, patient_of, split, table  # noqa: E402
 from TernarySegmentLib.training.losses import label_weights, segmentation_loss  # noqa: E402
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, UNANNOTATED  # noqa: E402
