@@ -12,7 +12,7 @@ BODY_HU = -122.0
 MOST_AT_BORDER = 0.1
 """Of a slice's border: where the body takes more, the picture cuts it, and its size is not known."""
 COARSE_MM = 4.0
-"""Grid on which a scan is measured."""
+"""Grid on which a scan is measured: the coarse network's, which lies at the same place."""
 
 
 def body_size(dense: np.ndarray, grid: Grid, box: Box) -> float | None:
@@ -40,10 +40,13 @@ def body_size(dense: np.ndarray, grid: Grid, box: Box) -> float | None:
     """
     first, last = ((corner[2] - grid.origin[2]) / grid.spacing for corner in box)
     start = int(np.clip(round(first), 0, len(dense) - 1))
+    connect, fill = sitk.ConnectedComponentImageFilter(), sitk.BinaryFillholeImageFilter()
+    for each in (connect, fill):  # on several threads a slice takes longer, and holes were not always filled alike
+        each.SetNumberOfWorkUnits(1)
     areas, at_border = [], []
     for part in dense[start : max(round(last), start) + 1]:
-        pieces = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(part.astype(np.uint8))))
-        body = sitk.GetArrayFromImage(sitk.BinaryFillhole(pieces == 1)) > 0
+        pieces = sitk.RelabelComponent(connect.Execute(sitk.GetImageFromArray(part.astype(np.uint8))))
+        body = sitk.GetArrayFromImage(fill.Execute(pieces == 1)) > 0
         areas.append(body.sum() * grid.spacing**2)
         at_border.append(np.concatenate([body[0], body[-1], body[1:-1, 0], body[1:-1, -1]]).mean())
     return None if np.median(at_border) > MOST_AT_BORDER else float(np.sqrt(np.median(areas)))
