@@ -6,8 +6,9 @@ Every data set becomes a list of :class:`Scan` whose labels are indices into
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -185,9 +186,26 @@ def _read_masks(folder: Path) -> tuple[sitk.Image, sitk.Image]:
 def nih_slices(root: Path) -> list[Scan]:
     """Partial volumes of NIH Pancreas-CT rebuilt from single slices: ``nih0001_ct.nii.gz``, ``nih0001_labels.nii.gz``.
 
-    Pancreas only (8); what nobody annotated is :data:`UNANNOTATED`.
+    Pancreas only (8); what nobody annotated is :data:`UNANNOTATED`. Pictures do not say how large their voxels are:
+    each patient gets those of ``nih_voxels.json``, the pixel and the distance between slices in mm that the headers of
+    the data set's own label files give.
     """
-    return pairs(root, ("nih{case}_ct.nii.gz", "nih{case}_labels.nii.gz"), {PANCREAS: PANCREAS}, prefix="nih")
+    voxels = json.loads((Path(__file__).parent / "nih_voxels.json").read_text(encoding="utf-8"))
+    scans = pairs(root, ("nih{case}_ct.nii.gz", "nih{case}_labels.nii.gz"), {PANCREAS: PANCREAS}, prefix="nih")
+    return [
+        replace(scan, read=partial(_with_voxels, scan.read, *voxels[case])) if case in voxels else scan
+        for scan in scans
+        for case in [scan.name.removeprefix("nih")]
+    ]
+
+
+def _with_voxels(
+    read: Callable[[], tuple[sitk.Image, sitk.Image]], pixel: float, distance: float
+) -> tuple[sitk.Image, sitk.Image]:
+    ct, labels = read()
+    for image in (ct, labels):
+        image.SetSpacing((pixel, pixel, distance))
+    return ct, labels
 
 
 def nih(root: Path) -> list[Scan]:

@@ -264,8 +264,8 @@ def sparse_grid(tmp_path, said_by) -> Path:
     """A whole scan and one whose upper third nobody annotated, prepared into one folder."""
     labels = np.where(truth() == PANCREAS, PANCREAS, 0).astype(np.uint8)
     labels[16:] = UNANNOTATED
-    write(scan(), tmp_path / "slices" / "nih0001_ct.nii.gz")
-    write(image(labels), tmp_path / "slices" / "nih0001_labels.nii.gz")
+    write(scan(), tmp_path / "slices" / "nih0090_ct.nii.gz")
+    write(image(labels), tmp_path / "slices" / "nih0090_labels.nii.gz")
     write(scan(), tmp_path / "whole" / "0006_ct.nii.gz")
     write(image(truth()), tmp_path / "whole" / "0006_labels.nii.gz")
     target = tmp_path / "grid"
@@ -296,9 +296,23 @@ def test_small_patients_are_prepared_as_the_fine_networks_see_them(tmp_path):
     assert load(tmp_path / "True.npz").spacing == 4.0, "fits a run on 4 mm"
 
 
+@pytest.mark.parametrize(
+    ("patient", "spacing"),
+    [("0003", (0.6641, 0.6641, 1.0)), ("0044", (0.9473, 0.9473, 0.5)), ("0090", (2.0, 2.0, 3.0))],  # as its file says
+)
+def test_pictures_get_the_voxels_of_their_patient(tmp_path, patient, spacing):
+    write(scan(), tmp_path / f"nih{patient}_ct.nii.gz")
+    write(image(np.where(truth() == PANCREAS, PANCREAS, 0).astype(np.uint8)), tmp_path / f"nih{patient}_labels.nii.gz")
+    (found,) = FORMATS["nih-slices"](tmp_path)
+    ct, labels = found.read()
+    assert ct.GetSpacing() == pytest.approx(spacing)
+    assert same_grid(ct, labels)
+    assert (sitk.GetArrayViewFromImage(labels) == PANCREAS).sum() == (truth() == PANCREAS).sum()
+
+
 def test_what_nobody_annotated_stays_apart_on_the_working_grid(sparse_grid):
     whole, sparse = load_cases(sparse_grid)
-    assert (whole.name, whole.sparse, sparse.name, sparse.sparse) == ("0006", False, "nih0001", True)
+    assert (whole.name, whole.sparse, sparse.name, sparse.sparse) == ("0006", False, "nih0090", True)
     assert set(np.unique(sparse.labels)) == {0, PANCREAS, UNANNOTATED}
     assert sparse.known == tuple(PANCREAS_KNOWN[0].tolist())
     border = 16 * 3 / 2  # annotated slices of 3 mm on a grid of 2 mm
@@ -359,7 +373,7 @@ def test_a_sparse_scan_always_trains(sparse_grid):
     cases = load_cases(sparse_grid)
     for fold in range(FOLDS):
         training, judges = divided(cases, fold)
-        assert "nih0001" in {case.name for case in training}
+        assert "nih0090" in {case.name for case in training}
         assert {case.name for case in judges} <= {"0006"}
 
 
