@@ -32,8 +32,6 @@ COARSER = 4
 PANCREAS_SWELLING_MM = 2.0
 CONTRAST_AGENT = (-0.6, 1.0)
 """What is added to enhancement, as a part of it."""
-PIXEL_DOUBT = 0.08
-"""Standard deviation of the logarithm of the pixel size where it is unknown: 0.8 mm stands for 0.66 to 0.98 mm."""
 NARROW_HU = (30.0, 190.0)
 """The window of pictures that were published without their HU."""
 NARROW_DARK_HU = -90.0
@@ -59,7 +57,6 @@ def sample_points(
     patch: tuple[int, int, int],
     spacing: float,
     random: np.random.Generator,
-    pixel_doubt: float = 0.0,
 ) -> Tensor:
     """Where in the scan each voxel of an affinely and elastically deformed patch lies.
 
@@ -69,8 +66,6 @@ def sample_points(
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     scale = np.exp(random.normal(0, SCALE / 2)) * np.exp(random.normal(0, SCALE / 4, 3))
-    if pixel_doubt:
-        scale[1:] *= np.exp(random.normal(0, pixel_doubt))
     matrix = _rotation(random.normal(0, ROTATION / 2, 3)) @ np.diag(scale)
     points = points @ torch.from_numpy(matrix.T.astype(np.float32)) + torch.from_numpy(centre.astype(np.float32))
     if random.random() < 0.85:
@@ -252,14 +247,14 @@ def augmented_patch(
         patch: size in voxels.
         spacing: mm.
         random: every draw comes from here.
-        sparse: the scan is a part of one, annotated on some slices, of unknown pixel size; what lies beyond it is
-            :data:`UNANNOTATED` instead of like its border.
+        sparse: the scan is a part of one, annotated on some slices; what lies beyond it is :data:`UNANNOTATED` instead
+            of like its border.
         narrow: let the patch be seen through the window of such scans.
 
     Returns:
         HU levels, float32, and labels, int64, both of shape ``patch``.
     """
-    points = sample_points(centre, patch, spacing, random, PIXEL_DOUBT if sparse else 0.0)
+    points = sample_points(centre, patch, spacing, random)
     if random.random() < SWOLLEN:
         points = swollen(points, labels, spacing, random)
     sampled = resample(hu, points, "bilinear")
