@@ -61,18 +61,17 @@ def sample_points(
     """Where in the scan each voxel of an affinely and elastically deformed patch lies.
 
     Returns:
-        float32 (*patch, 3), voxel coordinates (z, y, x).
+        float32 (3, *patch), voxel coordinates (z, y, x).
     """
-    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in patch]
-    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     scale = np.exp(random.normal(0, SCALE / 2)) * np.exp(random.normal(0, SCALE / 4, 3))
-    matrix = _rotation(random.normal(0, ROTATION / 2, 3)) @ np.diag(scale)
-    points = points @ torch.from_numpy(matrix.T.astype(np.float32)) + torch.from_numpy(centre.astype(np.float32))
+    matrix = torch.from_numpy(_rotation(random.normal(0, ROTATION / 2, 3)) @ np.diag(scale)).float()
+    z, y, x = (matrix[:, axis, None] * (torch.arange(n) - (n - 1) / 2) for axis, n in enumerate(patch))
+    z = z + torch.from_numpy(centre).float()[:, None]
+    points = (z[:, :, None] + y[:, None, :])[..., None] + x[:, None, None, :]
     if random.random() < 0.85:
         controls = [max(3, round(n * spacing / CONTROL_SPACING_MM) + 1) for n in patch]
         shifts = random.normal(0, random.uniform(1, ELASTIC_MM) / spacing, (1, 3, *controls)).astype(np.float32)
-        smooth = F.interpolate(torch.from_numpy(shifts), patch, mode="trilinear", align_corners=True)
-        points = points + smooth[0].permute(1, 2, 3, 0)
+        points += F.interpolate(torch.from_numpy(shifts), patch, mode="trilinear", align_corners=True)[0]
     return points
 
 
@@ -83,12 +82,12 @@ def swollen(points: Tensor, labels: Tensor, spacing: float, random: np.random.Ge
     augmentation, MICCAI 2023, arXiv 2309.03652). The patch's own turn, some degrees, is neglected.
 
     Args:
-        points: where each voxel of the patch lies in the scan, (D, H, W, 3), voxel coordinates.
+        points: where each voxel of the patch lies in the scan, (3, D, H, W), voxel coordinates (z, y, x).
         labels: of the whole scan.
         spacing: mm.
         random: every draw comes from here.
     """
-    seen = resample(labels, points[2::COARSER, 2::COARSER, 2::COARSER], "nearest")
+    seen = resample(labels, points[:, 2::COARSER, 2::COARSER, 2::COARSER], "nearest")
     moved = torch.zeros(3, *seen.shape)
     for label in range(1, len(LABELS)):
         inside = (seen == label).float()
@@ -102,19 +101,19 @@ def swollen(points: Tensor, labels: Tensor, spacing: float, random: np.random.Ge
         slope = torch.stack(torch.gradient(blurred[0, 0]))
         steepest = slope.square().sum(0).max().sqrt()
         moved += slope * (distance / steepest.clamp(min=1e-3))
-    fine = F.interpolate(moved[None], points.shape[:-1], mode="trilinear", align_corners=False)
-    return points + fine[0].permute(1, 2, 3, 0)
+    return points + F.interpolate(moved[None], points.shape[1:], mode="trilinear", align_corners=False)[0]
 
 
 def resample(volume: Tensor, points: Tensor, mode: str) -> Tensor:
-    """Read a volume (D, H, W) at voxel coordinates (*shape, 3), cutting out only the part that is needed."""
+    """Read a volume (D, H, W) at voxel coordinates (3, *shape), cutting out only the part that is needed."""
     size = torch.tensor(volume.shape)
-    low = torch.minimum(points.amin((0, 1, 2)).floor().long().clamp(min=0), size - 2)
-    high = torch.maximum(torch.minimum(points.amax((0, 1, 2)).ceil().long() + 1, size), low + 2)
+    low = torch.minimum(points.amin((1, 2, 3)).floor().long().clamp(min=0), size - 2)
+    high = torch.maximum(torch.minimum(points.amax((1, 2, 3)).ceil().long() + 1, size), low + 2)
     part = volume[low[0] : high[0], low[1] : high[1], low[2] : high[2]].float()
-    unit = 2 * (points - low) / (torch.tensor(part.shape) - 1) - 1
+    step = 2 / (torch.tensor(part.shape) - 1)
+    unit = points * step.view(3, 1, 1, 1) - (low * step + 1).view(3, 1, 1, 1)
     sampled = F.grid_sample(
-        part[None, None], unit.flip(-1)[None], mode=mode, padding_mode="border", align_corners=True
+        part[None, None], unit.flip(0).permute(1, 2, 3, 0)[None], mode=mode, padding_mode="border", align_corners=True
     )  # fmt: skip
     return sampled[0, 0]
 
@@ -263,6 +262,7 @@ def augmented_patch(
         sampled = refill_stomach(sampled, cut, random)
     varied = vary_intensity(narrow_window(sampled) if narrow else sampled, random)
     if sparse:
-        beyond = ((points < -0.5) | (points > torch.tensor(labels.shape) - 0.5)).any(-1)
+        last = torch.tensor(labels.shape).view(3, 1, 1, 1) - 0.5
+        beyond = ((points < -0.5) | (points > last)).any(0)
         cut[beyond] = UNANNOTATED
     return to_levels(varied), cut
