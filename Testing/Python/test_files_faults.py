@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -154,6 +156,24 @@ def test_a_check_that_fails_keeps_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["x"]
 
 
+def test_files_are_flushed_as_windows_wants_it(tmp_path, monkeypatch):
+    """There, a file that was opened for reading cannot be flushed."""
+    fcntl = pytest.importorskip("fcntl", reason="how a file was opened cannot be asked here")
+    flush, flushed = os.fsync, []
+
+    def windows(descriptor: int) -> None:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                raise OSError(errno.EBADF, "Bad file descriptor")
+            flushed.append(descriptor)
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", windows)
+    write_bytes(tmp_path / "x", b"new")
+    assert (tmp_path / "x").read_bytes() == b"new"
+    assert len(flushed) == 1
+
+
 # --- sheared grids ----------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +193,15 @@ def test_a_sheared_grid_is_kept_or_refused_naming_formats_that_keep_it(tmp_path,
         index = [far * (n - 1) for far, n in zip(corner, mask.GetSize(), strict=True)]
         places = (image.TransformIndexToPhysicalPoint(index) for image in (read, mask))
         np.testing.assert_allclose(*places, atol=0.01)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_axes_rounded_in_a_header_are_written_in_every_format(tmp_path, suffix):
+    axes = np.array(OBLIQUE).reshape(3, 3).round(3)
+    mask = sitk.Cast(ct_image(direction=axes.ravel()) > 0, sitk.sitkUInt8)
+    mask.SetSpacing((8.0, 8.0, 15.0))  # some 400 mm, over which the rounding makes 0.3 mm
+    assert np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4
+    write_mask(mask, tmp_path / f"mask{suffix}")
 
 
 # --- outputs that meet inputs or each other ---------------------------------------------------------------------------

@@ -41,14 +41,14 @@ def atomic_path(path: str | Path, check: Callable[[Path], None] | None = None) -
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{_prefix(target)}{uuid.uuid4().hex[:4]}{_suffix(target.name.lower())}")
         yield temporary
-        _flush(temporary)
+        _flush(temporary, os.O_RDWR)  # Windows flushes no file that was opened for reading
         if check is not None:
             check(temporary)
         if target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
         with suppress(OSError):  # some systems open no folders
-            _flush(target.parent)
+            _flush(target.parent, os.O_RDONLY)
     except (OSError, RuntimeError, ValueError) as error:  # SimpleITK raises RuntimeError; a NUL in a name ValueError
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise MemoryError(str(error)) from error
@@ -110,9 +110,9 @@ def _suffix(name: str) -> str:
     return double or Path(name).suffix
 
 
-def _flush(path: Path) -> None:
+def _flush(path: Path, how: int) -> None:
     """Have the system put a file, or the list of files in a folder, on the disk; raises what it could not write."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, how)
     try:
         os.fsync(descriptor)
     finally:
