@@ -14,7 +14,7 @@ from TernarySegmentLib import cli
 from TernarySegmentLib.errors import InputError, OutputError
 from TernarySegmentLib.imaging.measure import measure
 from TernarySegmentLib.imaging.report import page
-from TernarySegmentLib.imaging.report.one_page_report import WARNING, Facts, draw_report, write_report
+from TernarySegmentLib.imaging.report.one_page_report import FOOT, WARNING, Facts, draw_report, write_report
 from TernarySegmentLib.imaging.report.preview import AXIAL, CORONAL, SAGITTAL
 from TernarySegmentLib.imaging.report.rendering import BACKGROUND, draw_body
 from TernarySegmentLib.phantom import Label, make_phantom
@@ -83,8 +83,10 @@ def test_nobody_is_named_unless_asked_for(scan, drawn):
     assert "Meier, Hans" in words(drawn(Facts(case="Meier, Hans")))
 
 
-def test_nothing_leaves_the_page_even_with_the_longest_words(drawn):
-    notes = tuple("A sentence about the scan that is long enough to need several lines of the table." for _ in range(2))
+@pytest.mark.parametrize("number", [2, 8])
+def test_nothing_leaves_the_page_even_with_the_longest_words(drawn, number):
+    sentence = "A sentence about the scan that is long enough to need several lines of the table."
+    notes = tuple(sentence for _ in range(number))
     confidence = "The network is unsure of a good part of this mask. " * 2
     items = drawn(Facts(confidence, "0" * 64, datetime(2026, 1, 1), 999.9, True, "Case 1", notes))
     for item in items:
@@ -97,6 +99,9 @@ def test_nothing_leaves_the_page_even_with_the_longest_words(drawn):
     assert places[:, 0].min() >= 14
     assert places[:, 2].max() <= page.WIDTH_MM - 14
     assert places[:, 1].min() >= 8
+    table = [item for item in items if isinstance(item, page.Text) and item.x > page.WIDTH_MM / 2]
+    assert max(item.y for item in table) < FOOT
+    assert " ".join(item.text for item in table).count("A sentence about the scan") == number
 
 
 @pytest.mark.parametrize("high", [40, 400])

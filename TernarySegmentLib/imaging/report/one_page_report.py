@@ -28,6 +28,9 @@ from TernarySegmentLib.imaging.report.rendering import draw_body
 LEFT, WIDTH = MARGIN_MM, WIDTH_MM - 2 * MARGIN_MM
 """mm; the margin and what lies between the margins."""
 
+FOOT = 283
+"""mm from the upper edge; below it stand the program and the warning."""
+
 TITLE = "Pancreas segmentation"
 
 GREY, PALE, AMBER = (0.40, 0.40, 0.40), (0.90, 0.90, 0.90), (1.0, 0.95, 0.80)
@@ -96,8 +99,8 @@ def draw_report(ct: sitk.Image, mask: sitk.Image, facts: Facts) -> list[Item]:
         y += 3.2
     y += 3
     _bodies(items, mask, y)
-    _table(items, _rows(ct, measures, facts), y)
-    items.append(Block(LEFT, 283, WIDTH, 0.2, GREY))
+    _table(items, _rows(ct, measures, facts), y + 3)
+    items.append(Block(LEFT, FOOT, WIDTH, 0.2, GREY))
     foot = f"TernarySegment {__version__}. {WARNING}"
     items.append(Text(LEFT, 287.5, foot, 7, colour=GREY))
     return items
@@ -171,15 +174,23 @@ def _rows(ct: sitk.Image, measures: Measures, facts: Facts) -> list[tuple[str, s
 
 
 def _table(items: list[Item], rows: list[tuple[str, str]], y: float) -> None:
-    """In the right half: the volume large, the rest in lines."""
+    """In the right half, above the foot: the volume large, the rest in lines, smaller where there are many."""
+    shrink = 1.0
+    while _lay_table([], rows, y, shrink) > FOOT - 2:
+        shrink *= 0.95
+    _lay_table(items, rows, y, shrink)
+
+
+def _lay_table(items: list[Item], rows: list[tuple[str, str]], y: float, shrink: float) -> float:
+    """The table in letters of a part of their usual size; returns where it ends, mm."""
     x, values = LEFT + 88, LEFT + 109
-    y += 3
+    y += 3 * shrink
     for number, (name, value) in enumerate(rows):
         first = number == 0
-        y += 3 if first else 0
-        items.append(Text(x, y, name, 8.5, colour=GREY))
-        for line in textwrap.wrap(value, 44):
-            items.append(Text(values, y, line, 15 if first else 8.5, bold=first))
-            y += 4
-        items.append(Block(x, y - 2.2, LEFT + WIDTH - x, 0.1, PALE))
-        y += 2.2
+        items.append(Text(x, y, name, 8.5 * shrink, colour=GREY))
+        for line in textwrap.wrap(value, int(44 / shrink)):
+            items.append(Text(values, y, line, (15 if first else 8.5) * shrink, bold=first))
+            y += 4 * shrink
+        items.append(Block(x, y - 2.2 * shrink, LEFT + WIDTH - x, 0.1, PALE))
+        y += 2.2 * shrink
+    return y
