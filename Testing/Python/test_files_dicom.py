@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from TernarySegmentLib.imaging.files.reading import read_ct
+from TernarySegmentLib.imaging.files.series import find_ct_series
 
 pydicom = pytest.importorskip("pydicom", reason="needs pydicom to write DICOM: pip install -e .[test]")
 
@@ -214,12 +215,52 @@ def test_projections_are_passed_over_and_refused_where_nothing_else_is(series, t
     assert_same(read_ct(tmp_path / "study"), ct_image())
 
 
-def test_a_series_stored_as_secondary_captures_is_read(series):
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("pixels", [b"", b"\0" * 100], ids=["none", "few"])
+def test_a_deflated_slice_without_all_its_pixels_is_named(series, pixels, bits):
+    for file in series.iterdir():
+        header = pydicom.dcmread(file)
+        header.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        if file.name == "3.dcm":
+            header.BitsStored, header.HighBit = bits, bits - 1
+            header.PixelData = pixels
+            if not pixels:
+                del header.PixelData
+        header.save_as(file)
+    assert "“3.dcm” is cut off or damaged" in refusal(series)
+
+
+def to_captures(series: Path) -> None:
+    """Store a series as some converters do."""
     for file in series.iterdir():
         header = pydicom.dcmread(file)
         header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = f"{CLASSES}.7"
         header.save_as(file)
+
+
+def test_a_series_stored_as_secondary_captures_is_read(series):
+    to_captures(series)
     assert_same(read_ct(series), ct_image())
+
+
+def test_captures_beside_the_ct_of_another_study_are_found_and_read(series, tmp_path):
+    other = ct_image(seed=2, slices=30)
+    write_dicom(tmp_path / "other", other, series=2)
+    for file in (tmp_path / "other").iterdir():
+        edit(file, StudyInstanceUID=f"{UID}.800", PatientID="another")
+    to_captures(tmp_path / "other")
+    found, damaged = find_ct_series([*series.iterdir(), *(tmp_path / "other").iterdir()])
+    assert (sorted(len(each.files) for each in found), damaged) == (sorted([len(list(series.iterdir())), 30]), {})
+    for number, file in enumerate(sorted((tmp_path / "other").iterdir())):
+        file.rename(series / f"capture{number}.dcm")
+    assert_same(read_ct(series / "capture3.dcm"), other)
+    assert_same(read_ct(series / "3.dcm"), ct_image())
+
+
+def test_captures_beside_the_ct_of_their_study_are_passed_over(series, tmp_path):
+    write_dicom(tmp_path / "other", ct_image(seed=2, slices=30), series=2)
+    to_captures(tmp_path / "other")
+    assert_same(read_ct(tmp_path), ct_image())
 
 
 def test_a_multi_frame_ct_is_named(series):

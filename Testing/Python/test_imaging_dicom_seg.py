@@ -306,7 +306,7 @@ def test_sources_to_which_nothing_can_refer_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "name", ["PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
-             "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "SpecificCharacterSet"],
+             "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "SpecificCharacterSet", "SliceThickness"],
 )  # fmt: skip
 def test_what_a_source_leaves_out_is_no_obstacle(tmp_path, name):
     texts = {"PatientName": "Mueller^J", "ReferringPhysicianName": "A^E", "StudyDescription": "abdomen"}

@@ -98,7 +98,7 @@ class Folder:
         slices: CT slices, sound or not.
         modalities: of the other DICOM objects.
         multi_frame: names of enhanced CT files.
-        captures: CT slices stored as secondary captures, as some converters do; to be taken where nothing else is.
+        captures: CT slices stored as secondary captures, as some converters do.
         foreign: files that are no DICOM.
     """
 
@@ -107,6 +107,12 @@ class Folder:
     multi_frame: list[Path] = field(default_factory=list)
     captures: list[Slice] = field(default_factory=list)
     foreign: list[Path] = field(default_factory=list)
+
+    @property
+    def ct(self) -> list[Slice]:
+        """The slices to go by: secondary captures only from studies that hold nothing else."""
+        studies = {each.subject[1] for each in self.slices}
+        return [*self.slices, *(each for each in self.captures if each.subject[1] not in studies)]
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -340,9 +346,14 @@ _JPEG = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(5\d|[6-9]\d|20\d)")
 
 def _pixel_fault(file: BinaryIO, header: Any, size: tuple[int, int]) -> str:
     """What is wrong with the pixels, "" when nothing is; the file stands where they begin."""
+    import pydicom
+
     syntax = str(header.file_meta.get("TransferSyntaxUID", "")) if hasattr(header, "file_meta") else ""
-    if syntax == _DEFLATED:
-        return ""  # GDCM refuses a compressed data set that ends early
+    needed = math.prod(size) * int(_numbers(header, "BitsAllocated", 1)[0]) // 8
+    if syntax == _DEFLATED:  # GDCM refuses one that ends early, but fills up pixels that are too few
+        file.seek(0)
+        length = len(pydicom.dcmread(file, specific_tags=["PixelData"]).get("PixelData", b""))
+        return _length_fault(length, length, needed)
     begin = file.read(12)
     big = syntax == _BIG_ENDIAN
     if begin[:4] != (b"\x7f\xe0\x00\x10" if big else b"\xe0\x7f\x10\x00"):
@@ -353,7 +364,11 @@ def _pixel_fault(file: BinaryIO, header: Any, size: tuple[int, int]) -> str:
     there = os.fstat(file.fileno()).st_size - start
     if length == _UNDEFINED:
         return _fragment_fault(file, bool(_JPEG.fullmatch(syntax)))
-    needed = math.prod(size) * int(_numbers(header, "BitsAllocated", 1)[0]) // 8
+    return _length_fault(length, there, needed)
+
+
+def _length_fault(length: int, there: int, needed: int) -> str:
+    """What is wrong with pixels said to have so many bytes, of which so many are there."""
     if length > there or needed > length:
         return f"is cut off or damaged ({min(length, there)} of {needed} bytes of pixels)"
     if length - needed > 1:  # an even length asks for one byte more at most

@@ -45,7 +45,7 @@ NEEDED = ("StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReference
 
 MAY_BE_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
-    "AccessionNumber", "ReferringPhysicianName",
+    "AccessionNumber", "ReferringPhysicianName", "SliceThickness",
 )  # fmt: skip
 """Every DICOM image has these, if only empty; de-identified ones often do not."""
 
@@ -166,7 +166,7 @@ def _series_under(mask: sitk.Image, source: Source, series_uid: str) -> tuple[St
     name, files = _files(source)
     found = scan(files)
     candidates, faults = [], []
-    for group in volumes(found.slices or found.captures):
+    for group in volumes([*found.slices, *found.captures] if series_uid else found.ct):
         try:
             candidates.append(stack(group, group[0].path.parent))
         except InputError as fault:

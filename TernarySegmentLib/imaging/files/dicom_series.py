@@ -32,7 +32,7 @@ def read_folder(folder: Path) -> sitk.Image:
     if not files:
         raise InputError(f"The folder “{folder}” is empty; choose the folder of a DICOM CT series.")
     found = scan(files)
-    groups = volumes(found.slices or found.captures)
+    groups = volumes(found.ct)
     if not groups:
         raise _none_found(folder, found)
     if len(groups) > 1:
@@ -55,7 +55,7 @@ def read_series_of(path: Path) -> sitk.Image:
     if not mine:
         raise _not_a_slice(path, own)
     beside = scan(file for file in files_in(path.parent) if file.parent == path.parent)
-    groups = volumes([s for s in beside.slices or beside.captures if s.series == mine[0].series])
+    groups = volumes([s for s in (*beside.slices, *beside.captures) if s.series == mine[0].series])
     group = next(group for group in groups if any(s.instance == mine[0].instance for s in group))
     _refuse_lost(group, beside.foreign)
     return read_stack(stack(group, path.parent))

@@ -205,7 +205,7 @@ def parse_header(start: bytes, name: str) -> Header:
             "a CT has one number per voxel, in HU."
         )
     spacing, origin, direction = _geometry(fields, name)
-    least = len(start) if len(start) < 348 else _header_bytes(start, order)
+    least = _header_bytes(start, order)
     offset = float(fields["vox_offset"])
     if not (offset == 0 or least + 4 <= offset < 2**31):  # four bytes say whether extensions follow
         raise InputError(f"“{name}” says that its voxels begin at byte {offset:g}; it is damaged, export it again.")

@@ -33,7 +33,8 @@ def read_ct(path: str | Path) -> sitk.Image:
             CT series is taken), or one file of a DICOM series (its series is taken).
 
     Returns:
-        A 3D scalar image in HU, int16 for DICOM and the stored type otherwise, on the grid the file describes.
+        A 3D scalar image in HU on the grid the file describes: int16 for DICOM, float32 where its rescaling has
+        fractions, and the stored type otherwise.
 
     Raises:
         InputError: nothing there, unreadable, damaged, or not one complete CT volume; said in one sentence.

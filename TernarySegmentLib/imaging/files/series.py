@@ -9,7 +9,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.files.dicom_headers import scan
+from TernarySegmentLib.imaging.files.dicom_headers import Folder, scan
 from TernarySegmentLib.imaging.files.dicom_series import read_stack
 from TernarySegmentLib.imaging.files.itk import quiet
 from TernarySegmentLib.imaging.files.slice_geometry import stack, volumes
@@ -41,23 +41,23 @@ def find_ct_series(
         The series, those of other sizes or orientations with the same UID apart; and a sentence for each CT slice that
         is damaged or cannot be read.
     """
-    slices, captures, damaged = [], [], {}
+    everything, damaged = Folder(), {}
     for count, file in enumerate(files, 1):
         try:
             found = scan([file])
         except InputError as error:
             damaged[file] = str(error)
         else:
-            slices += found.slices
-            captures += found.captures
-            for each in found.slices:
-                if each.fault and not each.aside:
-                    damaged[file] = f"The CT slice “{file.name}” {each.fault}; copy or export the series again."
+            everything.slices += found.slices
+            everything.captures += found.captures
         if count % 100 == 0:
             looked_at(count)
+    for each in everything.ct:
+        if each.fault and not each.aside:
+            damaged[each.path] = f"The CT slice “{each.path.name}” {each.fault}; copy or export the series again."
     return [
         CtSeries(group[0].series, tuple(sorted(each.path for each in group)))
-        for group in volumes(slices or captures)
+        for group in volumes(everything.ct)
     ], damaged  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def read_slices(files: Iterable[Path]) -> sitk.Image:
     """
     paths = list(files)
     found = scan(paths)
-    groups = volumes(found.slices or found.captures)
+    groups = volumes(found.ct)
     if not groups:
         raise InputError(f"“{paths[0].parent}” holds no DICOM images; choose the folder of a CT series.")
     with quiet():
