@@ -108,11 +108,7 @@ class Model:
     def parameters(self, stage: str) -> int:
         """Number of trained weights in a stage's convolutions and head; those that several trits share count once."""
         graph = self.stages[stage].graph.single()
-        return sum(
-            layer.sums * graph.input_channels(layer) * layer.kernel**3
-            for layer in graph.layers
-            if layer.kind in ("first", "conv", "head")
-        )
+        return sum(layer.sums * graph.input_channels(layer) * layer.kernel**3 for layer in weighted(graph))
 
 
 def _arrays(weights: LayerWeights) -> dict[str, np.ndarray]:

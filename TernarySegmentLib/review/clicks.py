@@ -185,7 +185,7 @@ def _near(image: sitk.Image, window: Window, point: Point) -> np.ndarray:
     """Voxels of a window within :data:`OWN_MM` of a point, and the voxel that holds it; bool (z, y, x)."""
     start, size = window
     centre = np.array(image.TransformPhysicalPointToContinuousIndex(point)) - start
-    # direction cosines are orthonormal, so distances can be taken along the image's axes
+    # along the image's axes, as if they were at right angles; a tilted gantry's nearly are
     axes = [(np.arange(n) - c) * s for n, c, s in zip(size, centre, image.GetSpacing(), strict=True)]
     x, y, z = axes
     near = np.square(x)[None, None, :] + np.square(y)[None, :, None] + np.square(z)[:, None, None] <= OWN_MM**2

@@ -8,9 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import Box, index_window, to_image, voxel_steps
+from TernarySegmentLib.imaging.grids import Box, bounds, index_window, to_image, voxel_steps
 from TernarySegmentLib.imaging.measure import same_grid
 from TernarySegmentLib.pipeline import Options, Progress, fine_pass
+from TernarySegmentLib.pipeline.localise import overlap
 
 CONTEXT_MM = 48.0
 """Seen around the region by the network. Without, halves of two validation masks lose up to 0.16 Dice against the
@@ -40,14 +41,14 @@ def resegment(
     """
     if not same_grid(ct, mask):
         raise InputError(f"The mask's grid {mask.GetSize()} is not the CT's {ct.GetSize()}; take the mask of this CT.")
+    overlap(region, bounds(ct))  # refuses one outside before anything is computed
     wider: Box = tuple(  # type: ignore[assignment]
         tuple(value + side * CONTEXT_MM for value in corner) for side, corner in zip((-1, 1), region, strict=True)
     )
     fine = yield from fine_pass(ct, wider, options)
     found = to_image(fine.margin, fine.grid, fine.scan)
     window = index_window(ct, region, margin=1)
-    if window is None:
-        raise InputError("The region lies outside the scan; move it onto the pancreas.")
+    assert window is not None
     start, size = window
     old, new = (sitk.GetArrayFromImage(sitk.RegionOfInterest(image, size, start)) != 0 for image in (mask, found))
     merged = np.where(_inside(ct, start, size, region), new, old).astype(np.uint8)

@@ -148,7 +148,7 @@ def scan_doubt(doubts: Iterable[float], volume_ml: float | None) -> float:
 
 
 def _window(mask: sitk.Image, confidence_map: sitk.Image) -> tuple[list[int], list[int]] | None:
-    """Start and size of the box around everything possible, two bins wider where the scan goes on."""
+    """Start and size of the box around mask and even chances, :data:`RADIUS_MM` wider where the scan goes on."""
     boxes = [box for box in (mask_box(mask), mask_box(confidence_map, EVEN)) if box is not None]
     if not boxes:
         return None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import flip_anterior_posterior
+from TernarySegmentLib.imaging.grids import bounds, flip_anterior_posterior
 from TernarySegmentLib.imaging.measure import same_grid
 from TernarySegmentLib.imaging.probability import EVEN, NOT_SEARCHED, percent
 from TernarySegmentLib.phantom import make_phantom
@@ -293,6 +293,10 @@ def test_a_region_outside_the_scan_or_a_foreign_mask_is_refused(phantom, result)
     away = ((5000.0, 0.0, 0.0), (5100.0, 50.0, 50.0))
     with pytest.raises(InputError, match="outside the scan"):
         run(resegment(phantom.ct, result.mask, away, Options(flipped=(False, False, False))))
+    lower, upper = bounds(phantom.ct)
+    beside = ((upper[0] + 0.2, *lower[1:]), (upper[0] + 20, *upper[1:]))
+    with pytest.raises(InputError, match="outside the scan"):
+        next(resegment(phantom.ct, result.mask, beside))  # before anything is computed
     with pytest.raises(InputError, match="not the CT's"):
         run(resegment(phantom.ct, result.mask[1:], result.region))
 
