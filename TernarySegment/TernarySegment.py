@@ -145,17 +145,23 @@ class TernarySegmentLogic(ScriptedLoadableModuleLogic):
         return steps
 
     def run(self, volume, output=None):
-        """Segment a volume and wait for it.
+        """Segment a volume and wait for it, with the panel's options; its search region is the chosen volume's only.
 
         Returns:
             The segmentation node and its report; None, None when no pancreas was found.
         """
+        from dataclasses import replace
+
         from TernarySegmentLib.pipeline import run
         from TernarySegmentLib.slicer_ui.mrml import statistics
         from TernarySegmentLib.slicer_ui.mrml.segmentation import write_segment
         from TernarySegmentLib.slicer_ui.mrml.volumes import take_scan
 
-        result = run(self.steps(take_scan(volume), self.options(self.getParameterNode())))
+        parameters = self.getParameterNode()
+        options = self.options(parameters)
+        if volume is not parameters.volume:
+            options = replace(options, region=None)
+        result = run(self.steps(take_scan(volume), options))
         if not result.found:
             return None, None
         node, _revert = write_segment(volume, result.mask, output)

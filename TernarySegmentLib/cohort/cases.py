@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.files.reading import VOLUME_SUFFIXES
 from TernarySegmentLib.imaging.files.series import CtSeries, find_ct_series
+from TernarySegmentLib.imaging.files.stored import files_of
 from TernarySegmentLib.imaging.files.writing import SUFFIXES
 from TernarySegmentLib.imaging.grids import Box, box_of_corners
 
@@ -61,11 +62,15 @@ class Found:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A file to look at; ``listed`` when it was named itself and not found in a folder. A folder only to be refused."""
+    """A file to look at; ``listed`` when it was named itself and not found in a folder. A folder only to be refused.
+
+    Of a slice, ``series`` is the only SeriesInstanceUID wanted; empty for any.
+    """
 
     path: Path
     listed: bool = False
     name: str = ""
+    series: str = ""
     region: Box | None = None
     refusal: str = ""
 
@@ -81,7 +86,8 @@ def find_cases(
     - A file is a volume, or a slice whose CT series is taken from the files beside it.
     - A pattern such as ``scans/*/ct.nii.gz`` or ``scans/**/*.nrrd``, where the shell has not resolved it already.
     - A list is a ``.csv`` with a column ``input`` (a path; relative ones count from the list's folder) and, where
-      wanted, ``name`` and ``region`` (six numbers in LPS, mm: two opposite corners). A results table is such a list.
+      wanted, ``name``, ``series`` (SeriesInstanceUID, where a folder holds several) and ``region`` (six numbers in LPS,
+      mm: two opposite corners). A results table is such a list.
 
     The names are the paths below the deepest folder that holds all inputs.
 
@@ -93,14 +99,18 @@ def find_cases(
     Raises:
         InputError: an input does not exist, a list is not understood, or no scan was found.
     """
-    entries = {entry.path.resolve(): entry for each in inputs for entry in _entries(Path(each), output.resolve())}
+    entries = {
+        (entry.path.resolve(), entry.series): entry
+        for each in inputs
+        for entry in _entries(Path(each), output.resolve())
+    }
     base = _base([Path(each) for each in inputs], list(entries.values()))
     refused = [entry for entry in entries.values() if entry.refusal]
     files = [entry for entry in entries.values() if not entry.refusal]
     volumes = [entry for entry in files if entry.path.name.lower().endswith(VOLUME_SUFFIXES)]
     cases = [Case(_relative(entry.path, base), entry.path, (), refusal=entry.refusal) for entry in refused]
     cases += [
-        Case(entry.name or _relative(_stem(entry.path), base), entry.path.resolve(), (entry.path.resolve(),),
+        Case(entry.name or _relative(_stem(entry.path), base), entry.path.resolve(), files_of(entry.path.resolve()),
              region=entry.region)
         for entry in volumes
     ]  # fmt: skip
@@ -126,7 +136,9 @@ def _entries(given: Path, output: Path) -> Iterator[_Entry]:
     elif given.is_file() and given.suffix.lower() == LIST_SUFFIX:
         for entry in _listed(given):
             if entry.path.is_dir():
-                yield from (replace(entry, path=each.path, listed=False) for each in _walk(entry.path, output))
+                for each in _walk(entry.path, output):
+                    if not (entry.series and each.path.name.lower().endswith(VOLUME_SUFFIXES)):
+                        yield replace(entry, path=each.path, listed=False)
             else:
                 yield entry
     elif given.is_file():
@@ -191,14 +203,21 @@ def _listed(path: Path) -> Iterator[_Entry]:
             f"The list “{path}” has the columns {', '.join(columns)} and none called input; name the column "
             "of paths input."
         )
+    lines: dict[tuple[Path, str], int] = {}
     for number, row in rows:
-        given = (row["input"] or "").strip()
+        given, series = ((row.get(name) or "").strip() for name in ("input", "series"))
         if not given:
             continue
         source = path.parent / given
         if not source.exists():
             raise InputError(f"Line {number} of “{path}” names “{given}”, which does not exist; check the path.")
-        yield _Entry(source, True, _name(row.get("name"), path, number), _region(row.get("region"), path, number))
+        before = lines.setdefault((source.resolve(), series), number)
+        if before != number:
+            raise InputError(
+                f"Line {number} of “{path}” names “{given}” once more after line {before}; leave one of the lines out."
+            )
+        name, region = _name(row.get("name"), path, number), _region(row.get("region"), path, number)
+        yield _Entry(source, True, name, series, region)
 
 
 def _name(text: str | None, path: Path, number: int) -> str:
@@ -248,7 +267,9 @@ def _stem(path: Path) -> Path:
 def _dicom_cases(
     entries: list[_Entry], base: Path | None, looked_at: Callable[[int], None]
 ) -> tuple[list[Case], list[str]]:
-    wanted = {entry.path.resolve(): entry for entry in entries}
+    wanted: dict[Path, list[_Entry]] = {}
+    for each in entries:
+        wanted.setdefault(each.path.resolve(), []).append(each)
     # the series of a slice that was named alone comes from the files beside it
     beside = {path for entry in entries if entry.listed for path in entry.path.resolve().parent.iterdir()}
     files = sorted(wanted.keys() | {p for p in beside if p.is_file() and not p.name.startswith(".")})
@@ -258,7 +279,8 @@ def _dicom_cases(
     notes: list[str] = []
     cases: list[Case] = []
     for series in found:
-        entry = next((wanted[file] for file in series.files if file in wanted), None)
+        asked = (entry for file in series.files for entry in wanted.get(file, ()))
+        entry = next((entry for entry in asked if entry.series in ("", series.uid)), None)
         if entry is None:
             continue
         folder = _folder(series)

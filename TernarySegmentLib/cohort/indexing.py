@@ -14,6 +14,7 @@ from TernarySegmentLib.cohort.index import Entry, Index, write_index
 from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.errors import InputError, TernarySegmentError
 from TernarySegmentLib.imaging.files.reading import VOLUME_SUFFIXES, read_ct
+from TernarySegmentLib.imaging.files.stored import files_of
 from TernarySegmentLib.pipeline import Options, Progress
 
 SAVE_EVERY_S = 60.0
@@ -78,7 +79,7 @@ def find_scans(folder: Path) -> list[ArchivedScan]:
             path = here / name
             if name.lower().endswith(VOLUME_SUFFIXES):
                 if not name.lower().endswith(".seg.nrrd"):
-                    found.append(ArchivedScan(path.relative_to(folder).as_posix(), path, (path,)))
+                    found.append(ArchivedScan(path.relative_to(folder).as_posix(), path, files_of(path)))
             elif _is_dicom(path):
                 dicom.append(path)
         if dicom:

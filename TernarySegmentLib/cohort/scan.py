@@ -175,8 +175,11 @@ def segment_case(case: Case, work: Work, watch: Callable[[Progress], None] = lam
         record, seconds=round(time.monotonic() - started, 3), memory_mib=_peak_memory(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
+    before = read_record(work.folder, case.name)
     try:
         record.write(work.folder)
+        if before is not None:
+            _remove_outdated(before, record, work.folder)
     except OutputError as error:
         record = replace(record, status="failed", failure=record.failure or str(error))
     return Outcome(record, reused=False)
@@ -214,6 +217,18 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
         record, volume_ml=round(measures.volume_ml, 3), mean_hu=round(measures.mean_hu, 2),
         sd_hu=round(measures.sd_hu, 2), extent_rl_mm=right_left, extent_ap_mm=front_back, extent_si_mm=foot_head,
     )  # fmt: skip
+
+
+def _remove_outdated(before: Record, record: Record, folder: Path) -> None:
+    """Delete outputs of an earlier run that are another scan's, or that this run did not find again.
+
+    After a failure of this run they stay as long as the scan is the same.
+    """
+    if not record.content or (record.status == "failed" and record.content == before.content):
+        return
+    for path in set(before.outputs.values()) - set(record.outputs.values()):
+        with suppress(OSError):
+            (folder / path).unlink()
 
 
 def _remove_remains(work: Work, case: Case) -> None:

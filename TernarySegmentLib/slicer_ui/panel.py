@@ -17,7 +17,7 @@ from TernarySegmentLib.slicer_ui.keys import Keys
 from TernarySegmentLib.slicer_ui.mrml import checklist, statistics
 from TernarySegmentLib.slicer_ui.mrml.labelmaps import CroppedLabelmap, crop_labelmap
 from TernarySegmentLib.slicer_ui.mrml.overlay import put_confidence
-from TernarySegmentLib.slicer_ui.mrml.results import results_of, show_only
+from TernarySegmentLib.slicer_ui.mrml.results import hide_others, results_of, show_only
 from TernarySegmentLib.slicer_ui.mrml.roi import make_region
 from TernarySegmentLib.slicer_ui.mrml.segmentation import edited, volume_of, write_segment
 from TernarySegmentLib.slicer_ui.mrml.views import all_show, show_volume
@@ -140,7 +140,10 @@ class Panel(VTKObservationMixin):
         self.removeObservers()
 
     def _take_up_parameters(self) -> None:
-        """As the scene has them: a scene that was saved is shown as it was, so nothing is chosen, shown or hidden."""
+        """As the scene has them: a scene that was saved is shown as it was, so nothing is chosen or shown.
+
+        Hidden is what belongs to another CT than the chosen one: the scene may have been read into one with a result.
+        """
         self.parameters = self.logic.getParameterNode()
         self._gui = self.parameters.connectGui(self.ui)
         self.addObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._on_changed)
@@ -148,6 +151,8 @@ class Panel(VTKObservationMixin):
         self._chosen = volume.GetID() if volume is not None else ""
         if volume_of(self.parameters.result) is not volume:
             self.parameters.result = next(reversed(results_of(volume)), None)
+        if volume is not None:
+            hide_others(volume)
         self.choice.meet_all()
 
     def _let_go(self) -> None:
@@ -177,7 +182,7 @@ class Panel(VTKObservationMixin):
         self._let_go()
 
     def _on_scene_ready(self, caller: Any = None, event: Any = None) -> None:
-        if self._entered:
+        if self._entered or self.job.running:  # a run that goes on needs the parameters
             self.open()
         else:
             self.update()

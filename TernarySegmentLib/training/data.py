@@ -14,6 +14,7 @@ from torch import Tensor
 
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.body import body_size_in
+from TernarySegmentLib.imaging.files.atomic import atomic_path
 from TernarySegmentLib.imaging.grids import Grid, bounds, grid_over, to_grid
 from TernarySegmentLib.imaging.measure import mask_box
 from TernarySegmentLib.pipeline.decide import grid_scale
@@ -94,7 +95,10 @@ def prepare_case(
     grid = grid_over(bounds(ct), spacing * scale_for(ct, labels) if sized else spacing)
     hu = np.clip(np.rint(to_grid(ct, grid)), -1024, 3000).astype(np.int16)
     drawn = np.isin(range(len(LABELS)), sorted(known))
-    np.savez_compressed(path, hu=hu, labels=labels_on_grid(labels, grid), known=drawn, spacing=spacing)
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary, hu=hu, labels=labels_on_grid(labels, grid), known=drawn, spacing=spacing, sized=sized
+        )
     return grid.size
 
 
@@ -103,7 +107,7 @@ def prepare(scans: list[Scan], target: Path, spacing: float, phantoms: int, size
 
     Args:
         scans: see :mod:`TernarySegmentLib.training.sources`.
-        target: folder for ``<case>.npz``; cases already there are left alone.
+        target: folder for ``<case>.npz``; cases already there, prepared in the same way, are left alone.
         spacing: working grid, mm.
         phantoms: how many synthetic abdomens to add.
         sized: on a finer grid where the patient is small, as the fine networks see them.
@@ -111,16 +115,31 @@ def prepare(scans: list[Scan], target: Path, spacing: float, phantoms: int, size
     target.mkdir(parents=True, exist_ok=True)
     for scan in scans:
         path = target / f"{scan.name}.npz"
-        if not path.exists():
+        if not _is_prepared(path, spacing, sized):
             yield f"{scan.name}: {prepare_case(*scan.read(), spacing, path, scan.known, sized)} voxels"
     for seed in range(phantoms):
         path = target / f"{PHANTOM}{seed:03d}.npz"
-        if not path.exists():
+        if not _is_prepared(path, spacing, sized):
             from TernarySegmentLib.phantom import make_phantom
 
             # seed 0 is the demo's abdomen and must not have been trained on
             phantom = make_phantom(seed + 1)
             yield f"{path.stem}: {prepare_case(phantom.ct, phantom.labels, spacing, path, sized=sized)} voxels"
+
+
+def _is_prepared(path: Path, spacing: float, sized: bool) -> bool:
+    """Test if a case was prepared already, in this way.
+
+    Raises:
+        InputError: it was, in another way.
+    """
+    if not path.exists():
+        return False
+    with np.load(path) as arrays:
+        before = tuple(arrays[name].item() if name in arrays else None for name in ("spacing", "sized"))
+    if before not in ((spacing, sized), (spacing, None), (None, None)):  # files from before kept less
+        raise InputError(f"{path} was prepared with another --spacing or --sized; name another folder with --target.")
+    return True
 
 
 def load(path: Path) -> Case:

@@ -83,7 +83,7 @@ def export_stage(network: TernaryNetwork, spacing: float) -> Stage:
     """The integer network that equals a trained one with population batch-norm statistics.
 
     Raises:
-        ValueError: the network is not ternary in weights and activations.
+        InputError: the network is not ternary in weights and activations.
     """
     weights: dict[str, LayerWeights] = {}
     for name, block in network.blocks.items():
@@ -92,8 +92,9 @@ def export_stage(network: TernaryNetwork, spacing: float) -> Stage:
             continue
         assert isinstance(block, QuantisedConvolution)
         if (block.weights, block.activations) != ("ternary", "ternary"):
-            raise ValueError(
-                f"{name} has {block.weights} weights and {block.activations} activations; only ternary packs"
+            raise InputError(
+                f"A network with {block.weights} weights and {block.activations} activations cannot be exported; "
+                "only ternary ones can."
             )
         weights[name] = _first(block) if block.layer.kind == "first" else _convolution(block, network.graph)
     return Stage(spacing, network.graph.with_trits(network.trits), weights, adaptation=network.adaptation)

@@ -124,7 +124,8 @@ def average_runs(runs: list[Path], target: Path) -> None:
     them, at the price of one (Wortsman et al., ICML 2022).
 
     Args:
-        runs: folders of runs of the same architecture, widths, grid and quantisers.
+        runs: folders of runs of the same architecture, widths, grid and quantisers; where they kept back different
+            folds, their mean keeps back none.
         target: folder to write to; it can be evaluated, exported and started from, not trained on.
 
     Raises:
@@ -134,7 +135,7 @@ def average_runs(runs: list[Path], target: Path) -> None:
         raise InputError(f"{target} holds a run already; name another folder.")
     settings = [settings_of(run) for run in runs]
     for run, other in zip(runs, settings, strict=True):
-        for name in ("architecture", "spacing", "widths", "weights", "activations"):
+        for name in ("architecture", "spacing", "widths", "weights", "activations", "trits", "adaptation"):
             ours, theirs = getattr(settings[0], name), getattr(other, name)
             if ours != theirs:
                 raise InputError(
@@ -144,6 +145,7 @@ def average_runs(runs: list[Path], target: Path) -> None:
     averages = [state["average"] for state in states]
     mean = {name: torch.stack([each[name].double() for each in averages]).mean(0) for name in averages[0]}
     target.mkdir(parents=True, exist_ok=True)
-    settings[0].save(target / SETTINGS_FILE)
+    folds = {each.fold for each in settings}  # of runs without different folds the mean has seen all
+    settings[0].changed(fold=folds.pop() if len(folds) == 1 else None).save(target / SETTINGS_FILE)
     average = {name: value.to(averages[0][name].dtype) for name, value in mean.items()}
     write_checkpoint({"average": average, "step": max(state["step"] for state in states)}, target)

@@ -16,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from TernarySegmentLib.errors import InputError
+from TernarySegmentLib.imaging.files.itk import reason
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.imaging.grids import flip_anterior_posterior
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, UNANNOTATED
@@ -94,8 +95,17 @@ def _read_pair(
     image: Path, labels: Path, values: Mapping[int, int] | None, mirrored: bool
 ) -> tuple[sitk.Image, sitk.Image]:
     ct = read_ct(image)
-    translated = translate(_on_grid_of(ct, sitk.ReadImage(str(labels)), labels), values)
+    translated = translate(_on_grid_of(ct, _read_labels(labels), labels), values)
     return (flip_anterior_posterior(ct), flip_anterior_posterior(translated)) if mirrored else (ct, translated)
+
+
+def _read_labels(path: Path) -> sitk.Image:
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputError(
+            f"“{path}” cannot be read as a label map ({reason(error)}); copy or export it again."
+        ) from error
 
 
 def translate(labels: sitk.Image, values: Mapping[int, int] | None) -> sitk.Image:
@@ -178,7 +188,7 @@ def _read_masks(folder: Path) -> tuple[sitk.Image, sitk.Image]:
         path = folder / "segmentations" / f"{file}.nii.gz"
         if not path.exists():
             raise InputError(f"{folder} lacks segmentations/{path.name}; unpack the data set again.")
-        mask = _on_grid_of(ct, sitk.ReadImage(str(path)), path) != 0
+        mask = _on_grid_of(ct, _read_labels(path), path) != 0
         labels = sitk.Maximum(labels * sitk.Cast(mask == 0, sitk.sitkUInt8), mask * LABELS.index(label))
     return ct, labels
 
@@ -230,7 +240,7 @@ def _read_nih(folder: Path, path: Path) -> tuple[sitk.Image, sitk.Image]:
     the slices are brought into the order of the positions, by which the CT is read.
     """
     ct = read_ct(folder)
-    array = np.rint(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))).astype(np.uint8)
+    array = np.rint(sitk.GetArrayFromImage(_read_labels(path))).astype(np.uint8)
     if array.shape != ct.GetSize()[::-1]:
         raise InputError(
             f"“{path.name}” has {array.shape[::-1]} voxels, its series {ct.GetSize()}; they do not belong together."

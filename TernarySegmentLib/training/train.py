@@ -26,7 +26,7 @@ from TernarySegmentLib.training.distil import distillation_loss, load_teacher
 from TernarySegmentLib.training.initialise import start_from, start_from_run
 from TernarySegmentLib.training.losses import label_weights, total_loss
 from TernarySegmentLib.training.network import SegmentationNetwork, TernaryNetwork
-from TernarySegmentLib.training.runs import CHECKPOINT, LOG, build, read_checkpoint, write_checkpoint
+from TernarySegmentLib.training.runs import CHECKPOINT, LOG, build, read_checkpoint, settings_of, write_checkpoint
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, SETTINGS_FILE, Settings
 
 LEAST_MIXED = 3
@@ -84,6 +84,21 @@ def quick_dice(network: SegmentationNetwork, case: Case) -> float:
     return overlap(found.numpy(), truth.numpy())
 
 
+def refuse_other_fold(run: Path, settings: Settings) -> None:
+    """Refuse to go on from a run that was trained on the scans which now are to judge.
+
+    Raises:
+        InputError: the run kept back another fold, or none.
+    """
+    before = settings_of(run).fold
+    if settings.fold not in (None, before):
+        kept = "no fold" if before is None else f"fold {before}"
+        raise InputError(
+            f"{run} kept back {kept} and was trained on fold {settings.fold}; train on with --fold "
+            f"{'none' if before is None else before}, or begin anew in another folder."
+        )
+
+
 class Trainer:
     """One run in a folder: settings, checkpoint, log.
 
@@ -94,7 +109,8 @@ class Trainer:
         validation: cases for the learning curve, never trained on.
 
     Raises:
-        InputError: the cases lie on another grid, or what the settings start from or learn from does not fit.
+        InputError: the cases lie on another grid, what the settings start from or learn from does not fit, or a fold
+            would judge that was trained on before.
     """
 
     def __init__(self, folder: Path, settings: Settings, cases: list[Case], validation: list[Case]) -> None:
@@ -104,6 +120,9 @@ class Trainer:
                     f"{case.name} was prepared on a grid of {case.spacing:g} mm, but the settings say "
                     f"{settings.spacing:g} mm; prepare it with --spacing {settings.spacing:g}."
                 )
+        for run in (folder, Path(settings.start)) if settings.start else (folder,):
+            if (run / CHECKPOINT).exists():
+                refuse_other_fold(run, settings)
         torch.manual_seed(settings.seed)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.settings, self.validation = folder, settings, validation

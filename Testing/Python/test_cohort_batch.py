@@ -125,6 +125,28 @@ def test_a_scan_is_done_again_when_its_content_mask_or_record_is_not_what_it_was
     assert (output / record.mask).is_file()
 
 
+def test_a_mask_of_what_a_scan_was_before_does_not_stay(scans, output, tmp_path):
+    copied = Path(shutil.copytree(scans, tmp_path / "scans"))
+    path = copied / "p1" / "ct.nii.gz"
+    ct = read_ct(path)
+    sitk.WriteImage(ct[:, :, :12], str(path))  # the pelvis
+    batch(copied, "-o", output)
+    assert read_record(output, "p1/ct").status == "nothing found"
+    assert not (output / "p1" / "ct.seg.nrrd").exists()
+    sitk.WriteImage(ct, str(path))
+    batch(copied, "-o", output)
+    path.write_bytes(path.read_bytes()[:1000])
+    batch(copied, "-o", output)
+    assert not (output / "p1" / "ct.seg.nrrd").exists()
+
+
+def test_a_failure_leaves_the_mask_of_a_scan_that_is_the_same(scans, output, monkeypatch):
+    monkeypatch.setattr("TernarySegmentLib.cohort.scan.segment", lambda *_: 1 / 0)
+    batch(scans, "-o", output, "--smoothing", "1")
+    assert read_record(output, "p1/ct").status == "failed"
+    assert (output / "p1" / "ct.seg.nrrd").is_file()
+
+
 def test_moved_and_touched_scans_are_known_by_their_content(scans, output, tmp_path):
     moved = Path(shutil.copytree(scans, tmp_path / "elsewhere"))
     os.utime(moved / "p1" / "ct.nii.gz")

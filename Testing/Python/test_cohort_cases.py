@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from test_imaging_reading import UID, ct_image, write_dicom
 
 from TernarySegmentLib.cohort.cases import find_cases
+from TernarySegmentLib.cohort.indexing import find_scans
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.imaging.files.series import read_slices
@@ -67,6 +68,17 @@ def test_a_list_gives_paths_names_and_regions_and_a_results_table_is_one(tmp_pat
     assert (second.source, second.region) == (tmp_path / "y/b.nii", None)
 
 
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_voxels_in_a_file_of_their_own_are_a_part_of_the_scan(tmp_path, suffix):
+    path = tmp_path.resolve() / f"ct{suffix}"
+    sitk.WriteImage(ct_image(), str(path))
+    [data] = set(path.parent.iterdir()) - {path}
+    assert find_cases([path], tmp_path / "out").cases[0].files == (path, data)
+    assert find_scans(path.parent)[0].files == (path, data)
+    data.unlink()  # reading says so
+    assert find_cases([path], tmp_path / "out").cases[0].files == (path,)
+
+
 def test_links_that_a_pattern_finds_are_named_as_they_are_called(tmp_path):
     touch(tmp_path, "elsewhere/a.nii", "far/b.nii")
     (tmp_path / "links").mkdir()
@@ -89,6 +101,7 @@ def test_a_list_from_a_spreadsheet_is_read(tmp_path, content):
         ("path\na.nii\n", "none called input"),
         ("input\nmissing.nii\n", "Line 2 .* does not exist"),
         ("input\na.nii\n\nmissing.nii\n", "Line 4 .* does not exist"),
+        ("input,name\na.nii,one\na.nii,two\n", "Line 3 .* once more after line 2"),
         ("input,name\na.nii,../up\n", "must lie inside"),
         ("input,name\na.nii,/root\n", "must lie inside"),
         ("input,region\na.nii,1 2 3\n", "two opposite corners"),
@@ -168,6 +181,18 @@ def test_a_series_of_two_in_a_folder_reads_as_itself(archive):
     for case, seed, slices in ((first, 1, 12), (second, 2, 14)):
         read = sitk.GetArrayFromImage(read_slices(case.files))
         assert (read == sitk.GetArrayFromImage(ct_image(slices, seed=seed))).all()
+
+
+def test_a_row_of_a_results_table_means_its_series_under_its_name(archive):
+    first, second, third = find_cases([archive], archive / "out").cases
+    table = archive / "results.csv"
+    rows = [f"{case.name},{case.source},{case.series}" for case in (first, second, third)]
+    table.write_text("\n".join(["name,input,series", *rows]), encoding="utf-8")
+    again = find_cases([table], archive / "out").cases
+    assert [(case.name, case.files) for case in again] == [(case.name, case.files) for case in (first, second, third)]
+    table.write_text("\n".join(["name,input,series", rows[1]]), encoding="utf-8")
+    [only] = find_cases([table], archive / "out").cases
+    assert (only.name, only.series, only.files) == (second.name, second.series, second.files)
 
 
 def test_one_slice_stands_for_its_series_and_all_of_them_for_one_scan(archive):

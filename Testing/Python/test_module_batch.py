@@ -121,6 +121,37 @@ def test_a_batch_segments_volumes_and_frames_as_single_runs_do_and_a_click_shows
     assert np.array_equal(mask_of(again, first), mask)
 
 
+def test_a_frame_keeps_its_node_when_other_frames_go_and_scenes_are_read(host, widget, tmp_path):
+    first = add_sequence("breathing", (0, 1))
+    shown = scans_of_scene()[1].volume()
+    assert [scan.find() for scan in scans_of_scene()] == [None, shown]
+    first.RemoveDataNodeAtValue("0")
+    assert [scan.find() for scan in scans_of_scene()] == [shown]
+    assert slicer.util.saveScene(str(tmp_path / "saved.mrb"))
+    slicer.mrmlScene.Clear(0)
+    another = add_sequence("another", (1,))
+    assert slicer.app.ioManager().loadScene(str(tmp_path / "saved.mrb"), False)
+    found = {scan.name: scan.find() for scan in scans_of_scene()}
+    assert found.pop(f"{another.GetName()} 1/1") is None, "another patient's frame"
+    (read,) = found.values()
+    assert read is not None
+
+
+def test_a_scene_read_during_a_batch_while_another_module_is_shown_does_not_stop_it(host, widget, tmp_path):
+    values, matrix = phantom()
+    slicer.util.addVolumeFromArray(values[:4], ijkToRAS=matrix, name="other")
+    assert slicer.util.saveScene(str(tmp_path / "saved.mrb"))
+    slicer.mrmlScene.Clear(0)
+    volumes = [add("one", 0), add("two", 1)]
+    opened(host, widget)
+    host.click(widget.ui.batchRunButton)
+    widget.exit()
+    assert slicer.app.ioManager().loadScene(str(tmp_path / "saved.mrb"), False)
+    finish(host, widget)
+    widget.enter()
+    assert [len(results_of(volume)) for volume in volumes] == [1, 1]
+
+
 def test_cancel_stops_within_a_scan_and_leaves_the_rest_as_it_was(host, widget):
     values, matrix = phantom()
     for name in ("one", "two", "three"):

@@ -109,6 +109,30 @@ def test_a_reference_on_another_grid_and_an_empty_choice_are_refused_in_a_senten
     assert not widget.ui.compareRunButton.enabled
 
 
+def test_what_differs_goes_with_its_patient_and_its_result(host, compared):
+    import SimpleITK as sitk
+
+    widget, volume, node, mask = compared
+    widget.ui.referenceSelector.setCurrentNode(reference_segmentation(volume, moved(mask)))
+    compare(host, widget)
+    shown = differences_of(node)
+    values, matrix = coarse(1)
+    widget.panel.choose_volume(slicer.util.addVolumeFromArray(values, ijkToRAS=matrix, name="another"))
+    host.process_events()
+    assert not shown.GetDisplayNode().GetVisibility(), "one patient's differences over another's scan"
+    widget.panel.choose_volume(volume)
+    host.process_events()
+    assert node.GetDisplayNode().GetVisibility()
+    widget.ui.compareButton.collapsed = False
+    _node, undo = write_segment(volume, sitk.GetImageFromArray(moved(mask)), node)
+    assert not slicer.mrmlScene.IsNodePresent(shown), "they were the old mask's"
+    widget.ui.referenceSelector.setCurrentNode(reference_segmentation(volume, mask))
+    compare(host, widget)
+    shown = differences_of(node)
+    undo()
+    assert not slicer.mrmlScene.IsNodePresent(shown)
+
+
 def test_another_scan_or_scene_drops_reference_and_figures(host, compared):
     widget, volume, _, mask = compared
     widget.ui.referenceSelector.setCurrentNode(reference_segmentation(volume, moved(mask)))

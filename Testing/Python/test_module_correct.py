@@ -174,6 +174,25 @@ def test_cancelled_region_leaves_the_mask_alone(host, corrected):
     assert widget.ui.resegmentButton.enabled
 
 
+def test_points_and_undo_wait_while_a_region_is_segmented_again(host, corrected):
+    widget, volume, node = corrected
+    view = view_of(host)
+    spot = free_spot(node, volume)
+    host.click(widget.ui.insideButton)
+    seeding(host, widget, view)(spot)
+    pointed = mask_of(node, volume)
+    assert widget.panel.correct.points.count == 1
+    host.click(widget.ui.boxButton)
+    host.click(widget.ui.resegmentButton)
+    assert widget.panel.correct.points.count == 0, "what the point did is part of the mask"
+    assert not widget.ui.insideButton.checked, "clicks place no more points"
+    widget.panel.correct.undo()
+    assert np.array_equal(mask_of(node, volume), pointed)
+    host.click(widget.ui.cancelButton)
+    finish(host, widget, 10)
+    assert np.array_equal(mask_of(node, volume), pointed)
+
+
 def test_points_clicked_inside_and_outside_move_the_border_and_can_be_taken_back(host, corrected):
     widget, volume, node = corrected
     ui, before, view = widget.ui, mask_of(node, volume), view_of(host)

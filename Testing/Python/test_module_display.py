@@ -137,6 +137,17 @@ def test_confidence_is_not_shown_in_other_modules(host, shown):
     host.click(widget.ui.confidenceBox)
 
 
+def test_confidence_of_a_saved_scene_can_be_taken_off(host, shown):
+    widget = shown[0]
+    assert host.process_events(until=lambda: widget.ui.confidenceBox.enabled, timeout=30)
+    host.click(widget.ui.confidenceBox)
+    widget.panel.review.scene_closing()  # as when the scene is read: it shows the map, and nobody laid it there
+    widget.panel.update()
+    host.click(widget.ui.confidenceBox)
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert {c.GetForegroundVolumeID() for c in composites} == {None}
+
+
 def test_soft_tissue_window_is_set_by_itself_for_a_scan_loaded_here_and_taken_back(host, widget, tmp_path):
     from panel_support import phantom
 

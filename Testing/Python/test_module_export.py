@@ -78,6 +78,22 @@ def test_dicom_segmentation_asks_for_the_series_and_tells_when_it_does_not_fit(h
     assert widget.ui.saveDicomButton.enabled
 
 
+def test_no_dicom_segmentation_is_offered_under_the_name_of_another_scan(host, edited, monkeypatch):
+    from TernarySegmentLib.slicer_ui.mrml import writers
+
+    widget, volume = edited[:2]
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    monkeypatch.setattr(writers, "dicom_files", lambda _volume: ["a series"])
+    monkeypatch.setattr(writers, "dicom_series_check", lambda *_: lambda: None)
+    host.dialogs.clear()
+    host.click(widget.ui.saveDicomButton)
+    widget.panel.choose_volume(slicer.util.addVolumeFromArray(np.zeros((4, 4, 4), np.int16), name="another"))
+    assert host.process_events(until=lambda: not widget.panel.export.writing, timeout=60)
+    assert "Another result was chosen meanwhile" in widget.ui.statusLabel.text
+    assert not host.dialogs
+    widget.panel.choose_volume(volume)
+
+
 def test_a_name_without_ending_gets_one_and_replaces_no_file_unasked(host, edited, tmp_path):
     widget, _, node, _ = edited
     node.SetName("2: Abdomen/portal")

@@ -233,6 +233,19 @@ def test_saved_scene_of_two_patients_comes_back_with_the_chosen_one(host, widget
     assert "Anna" not in texts(host, widget)
 
 
+def test_scene_of_one_patient_read_into_that_of_another_shows_one_mask(host, widget, load, tmp_path):
+    load(BERT)
+    segment(host, widget)
+    assert slicer.util.saveScene(str(tmp_path / "bert.mrb"))
+    slicer.mrmlScene.Clear(0)
+    host.process_events()
+    load(ANNA)
+    segment(host, widget)
+    assert slicer.app.ioManager().loadScene(str(tmp_path / "bert.mrb"), False)
+    ready(host, widget)
+    assert visible_masks() == [widget.panel.parameters.volume.GetName()]
+
+
 def test_confidence_map_is_not_offered_as_a_ct(host, widget, load):
     load(ANNA)
     node = segment(host, widget)

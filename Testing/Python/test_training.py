@@ -233,7 +233,7 @@ def test_the_proof_notices_a_single_wrong_threshold(trained):
 def test_only_ternary_networks_are_exported():
     network = build(TINY.changed(activations="relu"))
     reestimate_batch_norms(network, PatchSampler([toy_case(1)], TINY), 1)
-    with pytest.raises(ValueError, match="only ternary"):
+    with pytest.raises(InputError, match="only ternary"):
         export_stage(network, 2.0)
 
 

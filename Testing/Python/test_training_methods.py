@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -205,6 +206,24 @@ def test_a_mean_is_started_from_and_not_trained_on(siblings, tmp_path):
     with pytest.raises(InputError, match="average of runs; train in another folder with --start"):
         Trainer(siblings / "mean", settings, CASES, [])
     Trainer(tmp_path / "next", settings.changed(start=str(siblings / "mean")), CASES, [])
+
+
+def test_no_fold_judges_that_was_trained_on_before(siblings, tmp_path):
+    shutil.copytree(siblings / "1", tmp_path / "run")
+    for settings, run in (
+        (TINY.changed(fold=1), tmp_path / "run"),
+        (TINY.changed(fold=1, start=str(siblings / "1")), tmp_path / "next"),
+    ):
+        with pytest.raises(InputError, match=r"kept back fold 0 and was trained on fold 1; train on with --fold 0"):
+            Trainer(run, settings, CASES, [])
+    assert settings_of(tmp_path / "run").fold == 0
+    Trainer(tmp_path / "all", TINY.changed(fold=None, start=str(siblings / "1")), CASES, [])
+    TINY.changed(fold=1).save(tmp_path / "run" / SETTINGS_FILE)
+    average_runs([siblings / "1", tmp_path / "run"], tmp_path / "mean")
+    assert settings_of(tmp_path / "mean").fold is None, "either was trained on what the other kept back"
+    TINY.changed(adaptation=0.5).save(tmp_path / "run" / SETTINGS_FILE)
+    with pytest.raises(InputError, match="has adaptation"):
+        average_runs([siblings / "1", tmp_path / "run"], tmp_path / "other")
 
 
 def test_only_equal_networks_are_averaged_and_nothing_is_written_over(siblings, teacher):

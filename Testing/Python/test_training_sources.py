@@ -15,18 +15,18 @@ torch = pytest.importorskip("torch", reason="torch is not installed; training ca
 from test_imaging_reading import write_dicom  # noqa: E402
 from training_toys import TINY, toy_case  # noqa: E402
 
-from TernarySegmentLib.errors import InputError  # noqa: E402
+from TernarySegmentLib.errors import InputError, OutputError  # noqa: E402
 from TernarySegmentLib.imaging.grids import flip_anterior_posterior  # noqa: E402
 from TernarySegmentLib.imaging.measure import same_grid  # noqa: E402
 from TernarySegmentLib.phantom import make_phantom  # noqa: E402
 from TernarySegmentLib.pipeline.decide import FINEST  # noqa: E402
 from TernarySegmentLib.training import __main__ as command_line  # noqa: E402
 from TernarySegmentLib.training.augment import NARROW_DARK_HU, NARROW_HU, narrow_window  # noqa: E402
-from TernarySegmentLib.training.data import PatchSampler, divided, load, load_cases, prepare_case  # noqa: E402
+from TernarySegmentLib.training.data import PatchSampler, divided, load, load_cases, prepare, prepare_case  # noqa: E402
 from TernarySegmentLib.training.folds import FOLDS, fold_of, patient_of, split, table  # noqa: E402
 from TernarySegmentLib.training.losses import label_weights, segmentation_loss  # noqa: E402
 from TernarySegmentLib.training.settings import LABELS, PANCREAS, UNANNOTATED  # noqa: E402
-from TernarySegmentLib.training.sources import BTCV_VALUES, FORMATS, TOTALSEGMENTATOR_FILES, pairs  # noqa: E402
+from TernarySegmentLib.training.sources import BTCV_VALUES, FORMATS, TOTALSEGMENTATOR_FILES, Scan, pairs  # noqa: E402
 from TernarySegmentLib.training.train import Trainer  # noqa: E402
 
 SHAPE = (24, 30, 40)
@@ -294,6 +294,35 @@ def test_small_patients_are_prepared_as_the_fine_networks_see_them(tmp_path):
     )
     np.testing.assert_allclose(finer / usual, 1 / FINEST, rtol=0.03)
     assert load(tmp_path / "True.npz").spacing == 4.0, "fits a run on 4 mm"
+
+
+def test_a_folder_holds_scans_prepared_in_one_way(tmp_path):
+    def prepared(spacing: float, sized: bool) -> list[str]:
+        return list(prepare([Scan("a", lambda: (scan(), image(truth())))], tmp_path, spacing, 0, sized))
+
+    assert len(prepared(4.0, False)) == 1
+    assert prepared(4.0, False) == [], "done already"
+    for spacing, sized in ((2.0, False), (4.0, True)):
+        with pytest.raises(InputError, match="another --spacing or --sized"):
+            prepared(spacing, sized)
+
+
+def test_a_case_is_prepared_whole_or_not_at_all(tmp_path, monkeypatch):
+    def full(file, **arrays):
+        Path(file).write_bytes(b"PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OutputError, match="No space left"):
+        prepare_case(scan(), image(truth()), 4.0, tmp_path / "a.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_label_map_that_cannot_be_read_is_named(tmp_path):
+    write(scan(), tmp_path / "a_ct.nii.gz")
+    (tmp_path / "a_labels.nii.gz").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"a_labels\.nii\.gz” cannot be read as a label map"):
+        pairs(tmp_path)[0].read()
 
 
 @pytest.mark.parametrize(

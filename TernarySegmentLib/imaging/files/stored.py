@@ -126,6 +126,14 @@ def data_files(path: Path) -> tuple[Path, ...]:
         return ()
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """A volume's file and those beside it that hold its voxels, as far as they are there."""
+    try:
+        return path, *(file for file in data_files(path) if file.is_file())
+    except OSError:  # reading the volume says why
+        return (path,)
+
+
 def _check_length(path: Path, stored: Stored, voxel_bytes: int, slices: int) -> None:
     sizes = [file.stat().st_size - (stored.offset or 0) for file in stored.files]
     whole = len(sizes) * min(sizes)  # ITK fills what one file of several lacks with whatever lies in memory

@@ -88,7 +88,7 @@ class Overlay:
         for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
             key, now = composite.GetID(), (composite.GetForegroundVolumeID(), composite.GetForegroundOpacity())
             if now[0] != self._shown or self._shown is None:  # what another module shows there is left, or kept
-                self._before[key] = now
+                self._before[key] = (None, 0.0) if now[0] == wanted else now  # a saved scene shows it already
             if wanted is not None:
                 _foreground(composite, wanted, OPACITY)
             elif now[0] == self._shown:

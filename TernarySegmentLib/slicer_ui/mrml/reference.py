@@ -17,11 +17,15 @@ from TernarySegmentLib.imaging.agreement import Agreement, compare_masks, surfac
 from TernarySegmentLib.imaging.measure import same_grid
 from TernarySegmentLib.imaging.report.difference import TOO_LITTLE, TOO_MUCH
 from TernarySegmentLib.slicer_ui.mrml.labelmaps import CroppedLabelmap, crop_labelmap, take_segment
-from TernarySegmentLib.slicer_ui.mrml.segmentation import SEGMENT_ID, remove, volume_of
+from TernarySegmentLib.slicer_ui.mrml.segmentation import (
+    DIFFERENCES,
+    SEGMENT_ID,
+    forget_differences,
+    remove,
+    volume_of,
+)
 from TernarySegmentLib.slicer_ui.mrml.volumes import matrix_of, take_scan
 
-DIFFERENCES = "TernarySegment.Differences"
-"""Role of the result's reference to the segmentation node with what differs."""
 PARTS = (("too much", TOO_MUCH), ("too little", TOO_LITTLE))
 
 
@@ -145,15 +149,3 @@ def show_differences(node: Any, found: Comparison) -> Any:
             raise OutputError(_("Slicer could not write the differences; save the scene and start Slicer again."))
     node.SetNodeReferenceID(DIFFERENCES, shown.GetID())
     return shown
-
-
-def differences_of(node: Any) -> Any:
-    """The segmentation node that shows a result's differences; None when there is none."""
-    return node.GetNodeReference(DIFFERENCES) if node is not None else None
-
-
-def forget_differences(node: Any) -> None:
-    """Take what an earlier comparison showed out of the scene."""
-    shown = differences_of(node)
-    if shown is not None:
-        remove(shown)

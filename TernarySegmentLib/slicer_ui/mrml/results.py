@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 
-from TernarySegmentLib.slicer_ui.mrml.segmentation import AUTOMATIC, CONFIDENCE_MAP, volume_of
+from TernarySegmentLib.slicer_ui.mrml.segmentation import AUTOMATIC, CONFIDENCE_MAP, differences_of, volume_of
 
 
 def is_scan(node: Any) -> bool:
@@ -34,15 +34,25 @@ def show_only(node: Any) -> list[Any]:
     Returns:
         Those that were visible until now.
     """
-    hidden = []
+    if node is not None and node.GetDisplayNode() is not None:
+        node.GetDisplayNode().SetVisibility(True)
+    return [each for each in _results() if each is not node and _hide(each)]
+
+
+def hide_others(volume: Any) -> None:
+    """Hide the module's results on other CTs than this volume node."""
     for each in _results():
-        display = each.GetDisplayNode()
-        if display is None or bool(display.GetVisibility()) == (each is node):
-            continue
-        display.SetVisibility(each is node)
-        if each is not node:
-            hidden.append(each)
-    return hidden
+        if volume_of(each) is not volume:
+            _hide(each)
+
+
+def _hide(node: Any) -> bool:
+    """Hide a result, and where it differs from a reference mask; True when it was visible."""
+    displays = [each.GetDisplayNode() for each in (differences_of(node), node) if each is not None]
+    visible = [display for display in displays if display is not None and display.GetVisibility()]
+    for display in visible:
+        display.SetVisibility(False)
+    return node.GetDisplayNode() in visible
 
 
 def _results() -> list[Any]:

@@ -9,8 +9,9 @@ import slicer
 
 from TernarySegmentLib.slicer_ui.mrml.results import is_scan
 
-FRAME = "TernarySegment.Frame"
-"""Attribute of a volume node that shows one frame of a sequence: which."""
+FRAME, SEQUENCE = "TernarySegment.Frame", "TernarySegment.Sequence"
+"""Of a volume node that shows one frame of a sequence: attribute with the frame's index value, role of the reference to
+the sequence. Neither changes when other frames go, or when the scene is read into another one."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,14 @@ class SceneScan:
         """The scan's vtkMRMLScalarVolumeNode in the scene; None when there is none, or none yet for a frame."""
         if self.frame < 0:
             return slicer.mrmlScene.GetNodeByID(self.node_id)
+        sequence = slicer.mrmlScene.GetNodeByID(self.node_id)
+        if sequence is None or self.frame >= sequence.GetNumberOfDataNodes():
+            return None
+        index = sequence.GetNthIndexValue(self.frame)
         volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        return next((volume for volume in volumes if volume.GetAttribute(FRAME) == self.key), None)
+        return next(
+            (v for v in volumes if v.GetAttribute(FRAME) == index and v.GetNodeReference(SEQUENCE) is sequence), None
+        )
 
     def volume(self) -> Any:
         """The same; a frame gets its node now, which shares the sequence's voxels. None when the scan is gone."""
@@ -52,7 +59,8 @@ class SceneScan:
         volume = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
         volume.UnRegister(None)
         volume.SetName(self.name)
-        volume.SetAttribute(FRAME, self.key)  # before it is added: it is no scan of its own
+        volume.SetAttribute(FRAME, sequence.GetNthIndexValue(self.frame))  # before it is added: it is no scan
+        volume.SetNodeReferenceID(SEQUENCE, sequence.GetID())
         volume.CopyOrientation(data)
         volume.SetAndObserveImageData(data.GetImageData())
         slicer.mrmlScene.AddNode(volume)

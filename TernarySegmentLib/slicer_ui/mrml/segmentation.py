@@ -25,6 +25,8 @@ CONFIDENCE_MAP = "TernarySegment.ConfidenceMap"
 """Attribute of a volume node that holds such a map, and is no CT."""
 SOURCE, CONFIDENCE = "TernarySegment.Volume", "TernarySegment.Confidence"
 """Roles of the segmentation node's references: to the CT that was segmented, to the map of the network's confidence."""
+DIFFERENCES = "TernarySegment.Differences"
+"""Role of its reference to the segmentation node that shows where it differs from a reference mask."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Revert:
         node = slicer.mrmlScene.GetNodeByID(self.node_id)
         if node is None:
             return
+        forget_differences(node)
         confidence = node.GetNodeReference(CONFIDENCE)
         if confidence is not None and self.confidence is None:
             remove(confidence)
@@ -140,6 +143,7 @@ def write_segment(volume: Any, mask: sitk.Image, node: Any = None) -> tuple[Any,
         if part.empty:
             raise OutputError("The mask is empty, so there is nothing to write.")
         replace_voxels(volume, part, node)
+        forget_differences(node)
         node.SetNodeReferenceID(SOURCE, volume.GetID())
         node.SetAttribute(AUTOMATIC, part.text())
         node.RemoveAttribute(SUSPICIOUS_REGIONS)
@@ -176,6 +180,18 @@ def edited(node: Any) -> bool:
 def volume_of(node: Any) -> Any:
     """The volume node that a segmentation node was made on; None when it is gone."""
     return node.GetNodeReference(SOURCE) if node is not None else None
+
+
+def differences_of(node: Any) -> Any:
+    """The segmentation node that shows where a result differs from a reference mask; None when there is none."""
+    return node.GetNodeReference(DIFFERENCES) if node is not None else None
+
+
+def forget_differences(node: Any) -> None:
+    """Take what a comparison showed of a result out of the scene."""
+    shown = differences_of(node)
+    if shown is not None:
+        remove(shown)
 
 
 def remove(node: Any) -> None:

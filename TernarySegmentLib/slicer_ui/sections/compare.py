@@ -14,10 +14,9 @@ from TernarySegmentLib.slicer_ui.mrml.reference import (
     Comparison,
     choices,
     comparison,
-    differences_of,
     show_differences,
 )
-from TernarySegmentLib.slicer_ui.mrml.segmentation import volume_of
+from TernarySegmentLib.slicer_ui.mrml.segmentation import differences_of, volume_of
 from TernarySegmentLib.slicer_ui.status import Status
 from TernarySegmentLib.slicer_ui.tasks import Background, once
 

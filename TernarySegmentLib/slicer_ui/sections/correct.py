@@ -128,6 +128,8 @@ class CorrectSection(VTKObservationMixin):
     # -- what can be pressed
     def undo(self) -> None:
         """Take the last point back, or where there is none the last change of the mask."""
+        if self._job.running:
+            return
         if self.points.count:
             self.points.undo()
         else:
@@ -150,6 +152,10 @@ class CorrectSection(VTKObservationMixin):
         node, volume, box = self._node, volume_of(self._node), self._parameters.box
         if node is None or volume is None or box is None or self._job.running:
             return
+        if self.points.pending:
+            self._status.say(_("The border still follows the last point; press again in a moment."))
+            return
+        self.points.forget()  # what they did is part of the mask that Undo goes back to
         try:
             scan, snapshot = take_scan(volume), take_segment(node, SEGMENT_ID, volume)
             steps = self._logic.region_steps(scan, snapshot, box_of(box), self._parameters, kept(node))
@@ -164,10 +170,14 @@ class CorrectSection(VTKObservationMixin):
             return crop_labelmap((yield from steps()))
 
         def done(part: CroppedLabelmap) -> None:
-            self.points.forget()  # what they did is part of the mask that Undo goes back to
+            undo = self.editor.active
             if self._apply(part):
                 box.GetDisplayNode().SetVisibility(False)
-                self._status.say(_("Segmented again inside the box; Undo takes it back."))
+                self._status.say(
+                    _("Segmented again inside the box; Undo takes it back.")
+                    if undo
+                    else _("Segmented again inside the box.")
+                )
 
         self._job.start(
             work, done, _("Segmenting again inside the box …"),

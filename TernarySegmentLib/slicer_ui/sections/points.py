@@ -66,6 +66,11 @@ class PointsSection:
         """Points whose effect can be taken back."""
         return self.lists.count
 
+    @property
+    def pending(self) -> bool:
+        """True while the border has not followed the last point yet."""
+        return self._background.busy("points")
+
     def place(self) -> None:
         """Place points on the side used last; pressed again, none."""
         self._place(self._inside)
@@ -127,7 +132,10 @@ class PointsSection:
                 else _("The confidence map of this result is gone; segment the scan again to use points.")
             )
         self._show_points()
-        self._show_mode()
+        if free:
+            self._show_mode()
+        else:
+            self.stop()
 
     def _place(self, inside: bool) -> None:
         if not self._ui.insideButton.enabled:

@@ -24,6 +24,9 @@ class Editor(VTKObservationMixin):
 
     Args:
         layout: where the widget goes.
+
+    Attributes:
+        active: true while the person edits here, so that changes are remembered for Undo.
     """
 
     def __init__(self, layout: Any) -> None:
@@ -32,7 +35,7 @@ class Editor(VTKObservationMixin):
         self._widget: Any = None
         self._options: Any = None
         self._frame: Any = None
-        self._active = False
+        self.active = False
 
     @property
     def widget(self) -> Any:
@@ -58,17 +61,17 @@ class Editor(VTKObservationMixin):
         widget.setSourceVolumeNode(volume)
         widget.setCurrentSegmentID(SEGMENT_ID)
         settings.SetOverwriteMode(settings.OverwriteNone)  # what is painted stays in other segments too
-        if not self._active:
+        if not self.active:
             widget.setupViewObservations()
-        self._active = True
+        self.active = True
         self._fit()
 
     def leave(self) -> None:
         """Let go of the views."""
-        if self._active:
+        if self.active:
             self.stop_effect()
             self._widget.removeViewObservations()
-        self._active = False
+        self.active = False
 
     def close_scene(self) -> None:
         """Let go of everything in the scene."""
@@ -80,7 +83,7 @@ class Editor(VTKObservationMixin):
 
     def toggle_effect(self, name: str) -> None:
         """Take an effect up, or put it down."""
-        if self._active and self._widget.enabled:
+        if self.active and self._widget.enabled:
             chosen = self._settings().GetActiveEffectName() == name
             self._widget.setActiveEffectByName("" if chosen else name)
 
@@ -96,24 +99,24 @@ class Editor(VTKObservationMixin):
 
     def limit(self, limited: bool, lowest_hu: float, highest_hu: float) -> None:
         """Let effects change only voxels with a HU in a range."""
-        if self._widget is not None and self._active:
+        if self._widget is not None and self.active:
             settings = self._settings()
             settings.SetSourceVolumeIntensityMaskRange(lowest_hu, highest_hu)
             settings.SetSourceVolumeIntensityMask(limited)
 
     def undo(self) -> None:
         """Take the last stroke back."""
-        if self._active and self._widget.enabled:
+        if self.active and self._widget.enabled:
             self._widget.undo()
 
     def redo(self) -> None:
         """Bring back what was taken back last."""
-        if self._active and self._widget.enabled:
+        if self.active and self._widget.enabled:
             self._widget.redo()
 
     def remember(self) -> None:
         """What is about to be changed becomes one step of the editor's Undo."""
-        if self._active:
+        if self.active:
             self._widget.saveStateForUndo()
 
     def forget(self) -> None:
