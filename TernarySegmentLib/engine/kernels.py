@@ -415,7 +415,7 @@ def first(levels: np.ndarray, weights: FirstWeights, out: FeatureMap, rows: slic
     """See :func:`TernarySegmentLib.engine.reference.first`."""
     band = levels[rows.start : rows.stop + 2].astype(np.int16)
     planes = out.nonzero, out.negative
-    _first(band, weights.pairs, *weights.bounds32, *planes, weights.trits, rows.start, rows.stop)
+    _first(band, weights.pairs, *weights.bounds32, *planes, weights.trits_together, rows.start, rows.stop)
 
 
 def convolve_lookup(source: FeatureMap | Joined, weights: ConvolutionWeights, out: FeatureMap, rows: slice) -> None:
@@ -424,7 +424,7 @@ def convolve_lookup(source: FeatureMap | Joined, weights: ConvolutionWeights, ou
     _convolve_lookup(
         _expanded(_read(source, weights, rows), twins), weights.lookups, _TWIN_PRODUCTS if twins else _PRODUCTS,
         *weights.bounds16,
-        out.nonzero, out.negative, weights.trits, weights.kernel, weights.stride, rows.start, rows.stop,
+        out.nonzero, out.negative, weights.trits_together, weights.kernel, weights.stride, rows.start, rows.stop,
     )  # fmt: skip
 
 
@@ -435,7 +435,8 @@ def convolve_popcount(
     read = _read(source, weights, rows)
     _convolve_popcount(
         read.nonzero, read.negative, *weights.planes, *weights.bounds32, out.nonzero, out.negative,
-        1 if weights.twins is None else 2, weights.trits, weights.kernel, weights.stride, rows.start, rows.stop,
+        1 if weights.twins is None else 2, weights.trits_together, weights.kernel, weights.stride,
+        rows.start, rows.stop,
     )  # fmt: skip
 
 
@@ -454,8 +455,8 @@ def sums_at(
     index: int,
 ) -> None:
     """See :func:`TernarySegmentLib.engine.reference.sums_at`; by population counts, which need no other layout."""
-    z, missing = places[0][index], -weights.sums % WORD
-    found = np.empty((out.shape[1], weights.sums + missing), np.int32)
+    z = places[0][index]
+    found = np.empty((out.shape[1], len(weights.bounds32[0]) // weights.trits_together), np.int32)
     if isinstance(weights, FirstWeights):
         levels = source[z : z + 3].astype(np.int16)  # type: ignore[index]
         _first_at(levels, weights.pairs, _starts(levels, places, 1, 0), found)

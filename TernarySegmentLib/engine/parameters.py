@@ -59,6 +59,18 @@ class _Thresholds:
         """Pairs of thresholds that each sum is compared with."""
         return len(self.low) // self.sums
 
+    @property
+    def trits_together(self) -> int:
+        """Trits that a kernel makes of each sum: all of them, or one where they would not fill words of their own.
+
+        Then each sum is made once for every trit.
+        """
+        return 1 if self.sums % WORD else self.trits
+
+    def laid_out(self, sums: np.ndarray) -> np.ndarray:
+        """What belongs to each sum, along the last axis, for each sum that a kernel makes, in whole groups of 32."""
+        return filled_up(np.tile(sums, self.trits // self.trits_together))
+
     @cached_property
     def bounds32(self) -> tuple[np.ndarray, np.ndarray]:
         """low and high, int32 (channels filled up,)."""
@@ -101,7 +113,7 @@ class FirstWeights(_Thresholds):
     @cached_property
     def pairs(self) -> np.ndarray:
         """int16 (groups of 32 channels · 9, 12, 32, 2): for each row of taps the pairs of inputs along it."""
-        rows = filled_up(self.taps.astype(np.int16).reshape(9, 12, 2, -1)).reshape(9, 12, 2, -1, WORD)
+        rows = self.laid_out(self.taps.astype(np.int16).reshape(9, 12, 2, -1)).reshape(9, 12, 2, -1, WORD)
         return np.ascontiguousarray(rows.transpose(3, 0, 1, 4, 2)).reshape(-1, 12, WORD, 2)
 
 
@@ -192,7 +204,7 @@ class ConvolutionWeights(_Thresholds):
     @cached_property
     def planes(self) -> tuple[np.ndarray, np.ndarray]:
         """nonzero and negative with the channels filled up, for the popcount kernel."""
-        return filled_up(self.nonzero), filled_up(self.negative)
+        return self.laid_out(self.nonzero), self.laid_out(self.negative)
 
     @cached_property
     def lookups(self) -> np.ndarray:

@@ -195,10 +195,12 @@ def to_grid(image: sitk.Image, grid: Grid, outside: float | None = None) -> np.n
     window = index_window(image, grid.box, margin=2 * max(factors))
     if window is None:
         return np.full(grid.size[::-1], OUTSIDE_HU if outside is None else outside, np.float32)
-    whole = window[1] == list(image.GetSize())  # then a copy would only take memory
-    part = image if whole else sitk.RegionOfInterest(image, window[1], window[0])
+    start = [first // f * f for first, f in zip(window[0], factors, strict=True)]  # the same voxels in any box
+    size = [n + first - s for first, n, s in zip(*window, start, strict=True)]
+    whole = size == list(image.GetSize())  # then a copy would only take memory
+    part = image if whole else sitk.RegionOfInterest(image, size, start)
     # a window thinner than the factor cannot be binned along that axis
-    factors = [min(f, n) for f, n in zip(factors, window[1], strict=True)]
+    factors = [min(f, n) for f, n in zip(factors, size, strict=True)]
     if max(factors) > 1:
         part = sitk.BinShrink(part, factors)
     sampled = sitk.Resample(

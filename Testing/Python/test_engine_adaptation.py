@@ -91,7 +91,7 @@ def test_sums_at_places_are_those_of_the_whole_layer(kernels, kernel, stride, tr
     ternary = random.integers(-1, 2, (6, 10, 12, channels), dtype=np.int8)
     once = random.integers(-1, 2, (33, channels // trits, *[kernel] * 3), dtype=np.int8)
     codes = np.concatenate([once] * trits, axis=1)
-    weights = ConvolutionWeights.from_codes(codes, np.full(33, -3, np.int32), np.full(33, 3, np.int32), stride)
+    weights = ConvolutionWeights.from_codes(codes, np.full(66, -3, np.int32), np.full(66, 3, np.int32), stride)
     assert (weights.twins is not None) == (trits == 2)
     whole = FeatureMap.from_ternary(ternary)
     joined = Joined(*(FeatureMap.from_ternary(np.ascontiguousarray(part)) for part in np.split(ternary, 2, axis=3)))

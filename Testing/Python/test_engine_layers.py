@@ -62,7 +62,6 @@ def test_ternary_convolution_equals_torch_convolution(
     convolve, shape, inputs, channels, kernel, stride, trits, cuts, seed
 ):
     random = np.random.default_rng(seed)
-    channels = channels if trits == 1 else -(-channels // WORD) * WORD  # several trits come in whole words
     x, codes = random_ternary(random, *shape, inputs), random_ternary(random, channels, inputs, *[kernel] * 3)
     low = random.integers(-6, 2, channels * trits).astype(np.int32)
     high = (low + random.integers(1, 6, channels * trits)).astype(np.int32)
@@ -127,7 +126,6 @@ def test_trits_of_one_sum_are_multiplied_by_its_weights(
 @given(SHAPES, CHANNELS, st.sampled_from([1, 1, 2]), st.integers(0, 2**32))
 def test_first_layer_equals_torch_convolution_of_integer_levels(backend, shape, channels, trits, seed):
     random = np.random.default_rng(seed)
-    channels = channels if trits == 1 else -(-channels // WORD) * WORD
     levels = random.integers(-127, 128, tuple(2 * n for n in shape)).astype(np.int8)
     folded = fold_levels(levels)
     codes = random.integers(-127, 128, (channels, 8, 3, 3, 3)).astype(np.float64)

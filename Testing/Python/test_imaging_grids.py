@@ -115,6 +115,7 @@ def test_grid_over_covers_the_scan_and_no_more_than_it_must(spacing, direction, 
 boxes = st.tuples(*[st.floats(-300, 300)] * 3, *[st.floats(5, 200)] * 3)
 
 
+@settings(deadline=None)
 @given(one=boxes, other=boxes, multiple=st.sampled_from([1, 4, 16]))
 def test_all_grids_of_one_spacing_share_one_lattice(one, other, multiple):
     """So a box that moves does not move the voxels, nor the strides' phase."""
@@ -147,6 +148,19 @@ def test_region_of_the_scan_is_sampled_as_in_the_whole():
     part = grid_over((tuple(lower), tuple(lower + 20)), 2.0)
     assert part.size == (10, 10, 10)
     np.testing.assert_allclose(to_grid(noise, part), to_grid(noise, whole)[7:17, 6:16, 5:15], atol=1e-5)
+
+
+def test_a_box_moved_by_any_number_of_voxels_sees_the_same_noise():
+    noise = np.random.default_rng(0).normal(0, 100, (40, 90, 90)).astype(np.int16)
+    image = sitk.GetImageFromArray(noise)
+    image.SetSpacing((0.7, 0.7, 1.5))  # two voxels to one of the grid
+    seen = []
+    for moved in range(4):
+        grid = grid_over(((moved * 0.7, 0, 0), (60, 60, 50)), 1.5)
+        inside = to_grid(image, grid)[4:-4, 4:-4, 12:-4]
+        seen.append(inside[:, :, -20:])
+    for other in seen[1:]:
+        np.testing.assert_allclose(other, seen[0], atol=0.01)
 
 
 def test_region_beside_the_scan_holds_air_and_gives_an_empty_mask():
