@@ -12,7 +12,6 @@ from typing import Any, get_args
 
 import numpy as np
 
-from TernarySegmentLib.engine.bitplanes import WORD
 from TernarySegmentLib.engine.graph import FOLD, FOLDED_CHANNELS, INPUT, Graph, Kind, Layer
 
 LABELS = ("background", "spleen", "right kidney", "left kidney", "gallbladder", "liver", "stomach", "aorta", "pancreas")
@@ -157,10 +156,8 @@ def _checked(layer: Layer, before: Graph, stage: str) -> Layer:
     require(layer.stride == 1 or layer.kind == "conv", f"{what}, of kind {layer.kind}, has stride {layer.stride}")
     if layer.trits > 1:
         require(layer.kind in ("first", "conv"), f"{what}, of kind {layer.kind}, makes {layer.trits} trits of a sum")
-        fits = layer.channels % (layer.trits * WORD) == 0
-        require(
-            fits, f"{what} has {layer.channels} channels, not {layer.trits} of each of {WORD}, {2 * WORD}, ... sums"
-        )
+        fits = layer.channels % layer.trits == 0
+        require(fits, f"{what} has {layer.channels} channels, not {layer.trits} of each sum")
     if layer.kind in ("pool", "upsample", "concat"):
         require(layer.channels == inputs, f"{what} has {layer.channels} channels and reads {inputs}")
         require(layer.kind != "upsample" or scale > FOLD, f"{what} is finer than the grid's blocks")

@@ -133,5 +133,4 @@ PAPER = Settings(
 )  # fmt: skip
 FULL = FINE.changed(weights="full", activations="relu", trits=1)
 TUNE = FINE.changed(steps=2800, rate=1e-3, decay=0.7, pancreas_weight=1.0)
-SLIM = FINE.changed(widths=(16, 32, 64, 64), steps=3600, pancreas_weight=1.5)
-PRESETS = {"coarse": COARSE, "fine": FINE, "tune": TUNE, "slim": SLIM, "full": FULL, "paper": PAPER}
+PRESETS = {"coarse": COARSE, "fine": FINE, "tune": TUNE, "full": FULL, "paper": PAPER}

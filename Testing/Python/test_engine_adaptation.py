@@ -135,10 +135,10 @@ def test_statistics_are_exact_for_sums_as_large_as_the_first_layers():
     assert deviation.tolist() == [1, 2**22]
 
 
-def adapting(seed: int):
+def adapting(seed: int, widths: tuple[int, ...] = (32, 64)):
     """A stage with random weights that says, at random, what is usual for its sums."""
     random = np.random.default_rng(seed)
-    stage = random_stage(seed, unet((32, 64), len(LABELS)).with_trits(2))
+    stage = random_stage(seed, unet(widths, len(LABELS)).with_trits(2))
     weights = {
         name: replace(
             each, usual=np.stack([random.normal(0, 5, each.sums), random.uniform(5, 50, each.sums)]).astype(np.float32)
@@ -150,8 +150,9 @@ def adapting(seed: int):
     return replace(stage, weights=weights, adaptation=0.5)
 
 
-def test_every_back_end_and_every_cut_gives_the_same_bits_and_other_ones_than_without():
-    stage, levels = adapting(3), random_levels(4)
+@pytest.mark.parametrize("widths", [(32, 64), (16, 40)], ids=["whole words", "parts of words"])
+def test_every_back_end_and_every_cut_gives_the_same_bits_and_other_ones_than_without(widths):
+    stage, levels = adapting(3, widths), random_levels(4)
 
     def run(adaptation: float = stage.adaptation, **options):
         return drain(Network(stage.graph, stage.weights, adaptation=adaptation, **options).run(levels)).margin

@@ -150,7 +150,7 @@ def test_the_proof_of_an_export_compares_thresholds_as_usual(network):
 
 def test_fine_networks_are_trained_to_adapt_and_coarse_ones_are_not():
     assert {name: settings.adaptation for name, settings in PRESETS.items()} == {
-        "coarse": 0.0, "fine": 0.5, "full": 0.5, "paper": 0.0, "slim": 0.5, "tune": 0.5,
+        "coarse": 0.0, "fine": 0.5, "full": 0.5, "paper": 0.0, "tune": 0.5,
     }  # fmt: skip
 
 
