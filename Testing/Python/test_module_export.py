@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +85,12 @@ def test_no_dicom_segmentation_is_offered_under_the_name_of_another_scan(host, e
     widget, volume = edited[:2]
     pytest.importorskip("highdicom", reason="highdicom is not installed")
     monkeypatch.setattr(writers, "dicom_files", lambda _volume: ["a series"])
-    monkeypatch.setattr(writers, "dicom_series_check", lambda *_: lambda: None)
+    looked = threading.Event()
+    monkeypatch.setattr(writers, "dicom_series_check", lambda *_: lambda: looked.wait(20))
     host.dialogs.clear()
     host.click(widget.ui.saveDicomButton)
     widget.panel.choose_volume(slicer.util.addVolumeFromArray(np.zeros((4, 4, 4), np.int16), name="another"))
+    looked.set()
     assert host.process_events(until=lambda: not widget.panel.export.writing, timeout=60)
     assert "Another result was chosen meanwhile" in widget.ui.statusLabel.text
     assert not host.dialogs
