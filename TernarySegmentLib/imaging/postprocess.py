@@ -16,7 +16,7 @@ def largest_plausible(
     """Keep the largest component, and large ones close to it; nothing when that is too small for a pancreas.
 
     Voxels that touch at a corner belong together (26 neighbours): the neck of a pancreas is thin and runs obliquely,
-    and with 6 neighbours it breaks at the working grid's 2 mm. A pancreas that still breaks in two keeps its second
+    and with 6 neighbours it breaks on a grid of 2 mm. A pancreas that still breaks in two keeps its second
     part when this has ``keep_ratio`` of the largest and lies within ``keep_distance_mm`` of its bounding box; the neck
     is 10-20 mm long, a false piece of bowel or adrenal is smaller or further away.
 
