@@ -45,7 +45,7 @@ NEEDED = ("StudyInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReference
 
 MAY_BE_EMPTY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
-    "AccessionNumber", "ReferringPhysicianName", "SliceThickness",
+    "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 """Every DICOM image has these, if only empty; de-identified ones often do not."""
 
@@ -231,6 +231,8 @@ def slice_headers(series: Stack, notes: bool = False) -> list[Any]:
         for name in MAY_BE_EMPTY:
             if name not in header:
                 setattr(header, name, "")
+        if header.get("SliceThickness") is None:
+            header.SliceThickness = series.step  # secondary captures need not have it
         found.append(header)
     dropped = _mend(found[0])  # from which patient and study are copied
     if dropped and notes:
