@@ -220,11 +220,11 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
 
 
 def _remove_outdated(before: Record, record: Record, folder: Path) -> None:
-    """Delete outputs of an earlier run that are another scan's, or that this run did not find again.
+    """Delete outputs of an earlier run where the scan was another one, or where nothing is found in it any more.
 
-    After a failure of this run they stay as long as the scan is the same.
+    Else they stay: a run that fails, or writes other formats, takes nothing away.
     """
-    if not record.content or (record.status == "failed" and record.content == before.content):
+    if not record.content or (record.content == before.content and record.status != "nothing found"):
         return
     for path in set(before.outputs.values()) - set(record.outputs.values()):
         with suppress(OSError):

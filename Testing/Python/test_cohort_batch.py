@@ -147,6 +147,11 @@ def test_a_failure_leaves_the_mask_of_a_scan_that_is_the_same(scans, output, mon
     assert (output / "p1" / "ct.seg.nrrd").is_file()
 
 
+def test_another_format_leaves_the_masks_that_are_there(scans, output):
+    assert batch(scans, "-o", output, "--format", ".nii.gz") == 0
+    assert all((output / "p1" / f"ct{suffix}").is_file() for suffix in (".nii.gz", ".seg.nrrd"))
+
+
 def test_moved_and_touched_scans_are_known_by_their_content(scans, output, tmp_path):
     moved = Path(shutil.copytree(scans, tmp_path / "elsewhere"))
     os.utime(moved / "p1" / "ct.nii.gz")
