@@ -58,16 +58,14 @@ class ExportSection:
 
     def save_segmentation(self) -> None:
         """As a file that opens in Slicer as a segmentation, or as a plain mask."""
-        path = self._ask(
-            self._node, _("Save the segmentation"), ".seg.nrrd", "Segmentation (*.seg.nrrd);;Mask (*.nii.gz *.nrrd)"
-        )
+        path = self._ask(_("Save the segmentation"), ".seg.nrrd", "Segmentation (*.seg.nrrd);;Mask (*.nii.gz *.nrrd)")
         if path:
             node, volume = self._node, volume_of(self._node)
             self._try(lambda: writers.save_segmentation(node, path, volume), path)
 
     def save_surface(self) -> None:
         """As a surface for printing and planning."""
-        path = self._ask(self._node, _("Save the surface"), ".stl", "STL (*.stl);;OBJ (*.obj)")
+        path = self._ask(_("Save the surface"), ".stl", "STL (*.stl);;OBJ (*.obj)")
         if path:
             self._write(path, lambda: writers.surface_writer(self._node, path))
 
@@ -88,10 +86,10 @@ class ExportSection:
             self._status.show("")
             if self._node is not node:
                 self._status.say(_("Another result was chosen meanwhile; no DICOM segmentation was written."))
-                return
-            path = self._ask(node, _("Save the DICOM segmentation"), ".dcm", "DICOM (*.dcm)")
-            if path:
-                self._write(path, lambda: writers.dicom_writer(node, volume, path, files))
+            else:
+                path = self._ask(_("Save the DICOM segmentation"), ".dcm", "DICOM (*.dcm)")
+                if path:
+                    self._write(path, lambda: writers.dicom_writer(node, volume, path, files))
             self._update()
 
         try:
@@ -104,7 +102,7 @@ class ExportSection:
 
     def save_report(self) -> None:
         """As a page with pictures and numbers."""
-        path = self._ask(self._node, _("Save the report"), ".pdf", "PDF (*.pdf);;PNG (*.png)")
+        path = self._ask(_("Save the report"), ".pdf", "PDF (*.pdf);;PNG (*.png)")
         if path:
             node, volume, case = self._node, volume_of(self._node), self._ui.caseEdit.text.strip()
             name = volume.GetName() if self._ui.scanNameBox.checked else ""
@@ -115,10 +113,10 @@ class ExportSection:
 
             self._write(path, prepare, lambda items: print_page(items, path, TITLE))
 
-    def _ask(self, node: Any, title: str, suffix: str, kinds: str) -> str:
+    def _ask(self, title: str, suffix: str, kinds: str) -> str:
         """A path that the person chose, with an ending; empty when they did not."""
         settings = slicer.app.userSettings()
-        name = FORBIDDEN.sub("-", node.GetName()) + suffix
+        name = FORBIDDEN.sub("-", self._node.GetName()) + suffix
         path = str(qt.QFileDialog.getSaveFileName(None, title, str(Path(settings.value(FOLDER) or "") / name), kinds))
         if not path:
             return ""
