@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import SimpleITK as sitk
+from quick_model import quick_model
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.phantom import make_phantom
@@ -30,8 +31,8 @@ def write_phantoms(folder: Path, count: int) -> Path:
 
 
 def batch(*arguments: object) -> int:
-    """Run ``batch`` in this process, without Dask."""
-    return cli.main(["batch", *map(str, arguments), "--quiet", "--workers", "1"])
+    """Run ``batch`` in this process, without Dask and with the quick model unless another is given."""
+    return cli.main(["batch", "--model", str(quick_model()), *map(str, arguments), "--quiet", "--workers", "1"])
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -44,8 +45,8 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def start_batch(*arguments: object) -> subprocess.Popen[str]:
-    """Start ``batch`` as a process."""
-    return start("TernarySegmentLib", "batch", *arguments)
+    """Start ``batch`` as a process, with the quick model unless another is given."""
+    return start("TernarySegmentLib", "batch", "--model", quick_model(), *arguments)
 
 
 def kill(process: subprocess.Popen[str]) -> None:

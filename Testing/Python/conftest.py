@@ -73,12 +73,15 @@ def widget(host, module):
 
 
 @pytest.fixture
-def ready(host, widget):
-    """The panel with the phantom shown and looked at."""
+def ready(host, widget, request):
+    """The panel with the phantom shown and looked at, to be segmented by the quick model unless time is measured."""
     from panel_support import add_phantom
+    from quick_model import quick_model
 
     volume = add_phantom()
     widget.panel.open()
+    if request.node.get_closest_marker("clock") is None:
+        widget.panel.parameters.model = str(quick_model())
     assert host.process_events(until=lambda: widget.ui.segmentButton.enabled, timeout=20), widget.ui.summaryLabel.text
     return widget, volume
 

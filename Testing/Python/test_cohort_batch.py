@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from cohort_support import batch, kill, records_in, start_batch, wait_until, write_phantoms
+from quick_model import quick_model, quick_options
 from test_imaging_dicom_seg import patient_series
 from test_imaging_reading import UID
 
@@ -62,7 +64,8 @@ def test_every_mask_is_that_of_the_single_command_and_the_table_says_what_it_mea
     assert set(rows) == {"Müller 0/ct", "p1/ct"}
     for name, row in rows.items():
         single = tmp_path / "single.seg.nrrd"
-        assert cli.main(["segment", str(scans / f"{name}.nii.gz"), "-o", str(single), "-q"]) == 0
+        command = ["segment", str(scans / f"{name}.nii.gz"), "-o", str(single), "-q"]
+        assert cli.main([*command, "--model", str(quick_model())]) == 0
         mask = sitk.ReadImage(str(finished / row["mask"]))
         assert (sitk.GetArrayFromImage(mask) == sitk.GetArrayFromImage(sitk.ReadImage(str(single)))).all()
         millilitres = np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * np.prod(mask.GetSpacing()) / 1000
@@ -167,10 +170,8 @@ def test_other_settings_do_every_scan_again(scans, output, options):
 
 
 def test_another_model_does_every_scan_again(scans, output, tmp_path):
-    from TernarySegmentLib.pipeline import DEFAULT_MODEL
-
     predecessor = Path(__file__).resolve().parents[1] / "Data" / "predecessor.npz"
-    assert predecessor.read_bytes() != DEFAULT_MODEL.read_bytes()
+    assert predecessor.read_bytes() != quick_model().read_bytes()
     assert done_again(output, lambda: batch(scans, "-o", output, "--model", predecessor)) == {"Müller 0", "p1"}
 
 
@@ -228,7 +229,8 @@ def test_a_dry_run_lists_the_scans_and_writes_nothing(scans, tmp_path, capsys):
 
 
 def test_progress_names_each_scan_and_the_time_left(scans, tmp_path, capsys):
-    assert cli.main(["batch", str(scans), "-o", str(tmp_path), "--workers", "1"]) == 0
+    command = ["batch", str(scans), "-o", str(tmp_path), "--workers", "1", "--model", str(quick_model())]
+    assert cli.main(command) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("1/2")
     assert "left" in lines[0]
@@ -354,13 +356,15 @@ def test_a_batch_that_would_overwrite_what_is_not_its_own_is_refused_before_comp
 
 
 def test_a_region_limits_segment_as_it_limits_the_pipeline(scans, tmp_path):
-    from TernarySegmentLib.pipeline import Options, run, segment
+    from TernarySegmentLib.pipeline import run, segment
 
     ct = scans / "p1" / "ct.nii.gz"
-    whole = run(segment(read_ct(ct))).measures.centre_lps
+    options = quick_options()
+    whole = run(segment(read_ct(ct), options)).measures.centre_lps
     box = (tuple(v - 40 for v in whole), tuple(v + 40 for v in whole))
     corners = [f"{value:.3f}" for corner in box for value in corner]
-    assert cli.main(["segment", str(ct), "-o", str(tmp_path / "m.nrrd"), "-q", "--region", *corners]) == 0
-    expected = run(segment(read_ct(ct), Options(region=box))).mask
+    command = ["segment", str(ct), "-o", str(tmp_path / "m.nrrd"), "-q", "--model", str(options.model)]
+    assert cli.main([*command, "--region", *corners]) == 0
+    expected = run(segment(read_ct(ct), replace(options, region=box))).mask
     written = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "m.nrrd")))
     assert (written == sitk.GetArrayFromImage(expected)).mean() > 0.9999  # the corners were rounded to micrometres

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from cohort_support import ROOT, kill, records_in, start, start_batch, wait_until, write_phantoms
+from cohort_support import ROOT, batch, kill, records_in, start, start_batch, wait_until, write_phantoms
+from quick_model import quick_model, quick_options
 
 from TernarySegmentLib import __version__, cli
 from TernarySegmentLib.cohort.cases import Case, find_cases
 from TernarySegmentLib.cohort.cluster import AHEAD, MEMORY_EACH, Plan, local_client, outcome_of, plan, run_on
 from TernarySegmentLib.cohort.scan import Endings, Work
 from TernarySegmentLib.errors import ClusterError
-from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model
+from TernarySegmentLib.pipeline import load_model
 
 pytest.importorskip("distributed", reason="needs Dask: pip install -e .[cohort]")
 pytest.importorskip("cryptography", reason="needs cryptography: pip install -e .[cohort]")
@@ -37,7 +38,7 @@ def scans(tmp_path_factory) -> Path:
 def single(scans, tmp_path_factory) -> Path:
     """The same scans by one process without Dask."""
     folder = tmp_path_factory.mktemp("single")
-    assert cli.main(["batch", str(scans), "-o", str(folder), "-q", "--workers", "1"]) == 0
+    assert batch(scans, "-o", folder) == 0
     return folder
 
 
@@ -58,7 +59,8 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
 
 
 def work_in(folder: Path, **changes) -> Work:
-    return Work(folder, Options(threads=1), Endings(), **{"model": load_model(DEFAULT_MODEL).sha256, **changes})
+    options = quick_options(threads=1)
+    return Work(folder, options, Endings(), **{"model": load_model(options.model).sha256, **changes})
 
 
 def assert_complete(folder: Path, single: Path) -> None:
@@ -168,7 +170,8 @@ def test_over_tls_only_a_client_with_a_certificate_is_served(scans, tmp_path, pr
     assert address.startswith("tls://")
     scan, output = str(scans / "p1"), tmp_path / "out"
     tls = [word for kind, path in files.items() for word in (f"--tls-{kind}", str(path))]
-    assert cli.main(["batch", scan, "-o", str(output), "-q", "--scheduler", address, *tls]) == 0
+    model = ["--model", str(quick_model())]
+    assert cli.main(["batch", scan, "-o", str(output), "-q", "--scheduler", address, *tls, *model]) == 0
     assert (output / "ct.seg.nrrd").is_file()
 
     monkeypatch.setattr("TernarySegmentLib.cohort.cluster.PATIENCE_S", 3)

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from quick_model import quick_model, quick_options
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.cohort.dicomweb import PASSWORD, TOKEN, USER, ImageArchive, RemoteSeries
 from TernarySegmentLib.errors import ArchiveError, InputError
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.phantom import make_phantom
-from TernarySegmentLib.pipeline import Options, run, segment
+from TernarySegmentLib.pipeline import run, segment
 
 pydicom = pytest.importorskip("pydicom", reason="needs pydicom: pip install -e .[test]")
 pytest.importorskip("dicomweb_client", reason="needs dicomweb-client: pip install -e .[pacs]")
@@ -180,7 +181,9 @@ def phantom(orthanc, login, tmp_path_factory):
 
 
 def pacs(server: Server, *arguments: str) -> int:
-    return cli.main(["pacs", "--dicomweb", server.url, *arguments, *(["--ca", str(server.ca)] if server.ca else [])])
+    model = ["--model", str(quick_model())]
+    own = ["--ca", str(server.ca)] if server.ca else []
+    return cli.main(["pacs", "--dicomweb", server.url, *model, *arguments, *own])
 
 
 def test_a_query_finds_the_series_and_a_dry_run_stores_nothing(orthanc, phantom, capsys):
@@ -217,7 +220,7 @@ def test_a_real_series_comes_back_with_identical_voxels(orthanc, login, shared_d
 def check_round_trip(server: Server, source: Path, folder: Path) -> None:
     """Fetch what was stored beside a series, and compare it with a segmentation of the files it was filled from."""
     ct = read_ct(source)
-    wanted = inside(run(segment(ct, Options())).mask)
+    wanted = inside(run(segment(ct, quick_options())).mask)
     assert wanted.any()
     study = pydicom.dcmread(next(source.glob("*.dcm")), stop_before_pixels=True).StudyInstanceUID
     for modality, reader in (("SEG", test_imaging_dicom_seg), ("RTSTRUCT", test_imaging_rtstruct)):

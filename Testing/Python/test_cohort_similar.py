@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick_model import quick_model, quick_options
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.bench.retrieval import shared_measure
@@ -27,6 +28,10 @@ from TernarySegmentLib.pipeline import Options, load_model, run, segment
 
 SEEDS = range(6)
 SPACING = (2.5, 2.5, 3.0)
+
+
+def described(ct: sitk.Image) -> Description:
+    return drain(describe(ct, quick_options()))
 
 
 def altered(ct: sitk.Image, seed: int) -> sitk.Image:
@@ -63,7 +68,7 @@ def archive(tmp_path_factory) -> Path:
 def indexed(archive, tmp_path_factory) -> Path:
     """Its index, as the command writes it."""
     path = tmp_path_factory.mktemp("index") / "archive.npz"
-    assert cli.main(["index", str(archive), "-o", str(path), "-q"]) == 0
+    assert cli.main(["index", str(archive), "-o", str(path), "-q", "--model", str(quick_model())]) == 0
     return path
 
 
@@ -74,7 +79,8 @@ def test_an_altered_copy_finds_its_original_first_by_the_command(archive, indexe
     copy, report = tmp_path / "copy.nrrd", tmp_path / "near.json"
     sitk.WriteImage(altered(read_ct(archive / "odd" / "3.nrrd"), 3), str(copy))
     capsys.readouterr()
-    assert cli.main(["similar", str(copy), "--index", str(indexed), "-n", "3", "--report", str(report), "-q"]) == 0
+    command = ["similar", str(copy), "--index", str(indexed), "-n", "3", "--report", str(report), "-q"]
+    assert cli.main([*command, "--model", str(quick_model())]) == 0
     assert "odd/3.nrrd" in capsys.readouterr().out.splitlines()[1]
     found = json.loads(report.read_text())["neighbours"]
     assert found[0]["name"] == "odd/3.nrrd"
@@ -86,20 +92,20 @@ def test_an_altered_copy_finds_its_original_first_by_the_command(archive, indexe
 def test_every_phantoms_altered_copy_finds_it_first(archive, indexed, seed):
     index = read_index(indexed)
     copy = altered(read_ct(next(archive.rglob(f"{seed}.nrrd"))), 100 + seed)
-    assert index.search(drain(describe(copy)).means, 1)[0].entry.name.endswith(f"/{seed}.nrrd")
+    assert index.search(described(copy).means, 1)[0].entry.name.endswith(f"/{seed}.nrrd")
 
 
 @pytest.mark.parametrize("source", ["nih_pancreas_0004/ct.nii.gz", "acrin_dicom"])
 def test_a_real_scans_altered_copy_finds_it_among_phantoms(shared_data, indexed, source):
     ct = read_ct(shared_data / source)
-    index = read_index(indexed).with_scans([(Entry(source, "real"), drain(describe(ct)))])
-    assert index.search(drain(describe(altered(ct, 5))).means, 1)[0].entry.name == source
+    index = read_index(indexed).with_scans([(Entry(source, "real"), described(ct))])
+    assert index.search(described(altered(ct, 5)).means, 1)[0].entry.name == source
 
 
 def test_both_back_ends_give_the_same_means(archive):
     pytest.importorskip("numba", reason="numba is not installed; there is only the NumPy path to run")
-    ct, model = read_ct(archive / "even" / "0.nrrd"), load_model()
-    mask = run(segment(ct)).mask
+    ct, model = read_ct(archive / "even" / "0.nrrd"), load_model(quick_model())
+    mask = run(segment(ct, quick_options())).mask
     numba, numpy = (drain(mean_trits(ct, mask, model, backend)) for backend in ("numba", "numpy"))
     np.testing.assert_array_equal(numba, numpy)
     assert numba.shape == (code_channels(model),)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from quick_model import quick_model
 
 from TernarySegmentLib import __version__, cli
 from TernarySegmentLib.errors import InputError, OutputError
@@ -345,8 +346,9 @@ def test_writing_prints_nothing(tmp_path, capfd, caplog):
 def test_command_line_writes_a_dicom_segmentation_of_a_dicom_folder(tmp_path, capsys):
     phantom = make_phantom(0, spacing=(2.0, 2.0, 4.0)).ct
     source = patient_series(tmp_path / "ct", sitk.Cast(phantom, sitk.sitkInt16))
-    assert cli.main(["segment", str(source), "-o", str(tmp_path / "p.dcm"), "-q"]) == 0
-    assert cli.main(["segment", str(source), "-o", str(tmp_path / "p.nrrd"), "-q"]) == 0
+    command = ["segment", str(source), "-q", "--model", str(quick_model()), "-o"]
+    assert cli.main([*command, str(tmp_path / "p.dcm")]) == 0
+    assert cli.main([*command, str(tmp_path / "p.nrrd")]) == 0
     mask = sitk.ReadImage(str(tmp_path / "p.nrrd"))
     assert inside(mask).any()
     assert np.array_equal(read_back(tmp_path / "p.dcm", mask), inside(mask))

@@ -9,6 +9,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from quick_model import quick_model
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.errors import InputError, OutputError
@@ -266,6 +267,7 @@ def test_command_line_writes_page_and_surface(scan, tmp_path, capsys):
     sitk.WriteImage(scan[0], str(source))
     outputs = [str(tmp_path / name) for name in ("p.nrrd", "p.pdf", "p.stl")]
     arguments = ["segment", str(source), "-o", outputs[0], "--page", outputs[1], "--surface", outputs[2], "-q"]
+    arguments += ["--model", str(quick_model())]
     assert cli.main([*arguments, "--case", "Иванов" if page._installed() else "Case 7"]) == 0
     said = capsys.readouterr()
     assert all(output in said.out for output in outputs)

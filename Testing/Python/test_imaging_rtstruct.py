@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from quick_model import quick_model
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.errors import InputError, OutputError
@@ -139,7 +140,8 @@ def test_command_line_writes_contours_beside_the_mask_and_refuses_them_of_a_nift
 
     source = patient_series(tmp_path / "ct", make_phantom(0, spacing=(3.0, 3.0, 3.0)).ct)
     mask, contours = tmp_path / "mask.nii.gz", tmp_path / "rt.dcm"
-    assert cli.main(["segment", str(source), "-o", str(mask), "--rtstruct", str(contours), "-q"]) == 0
+    command = ["segment", str(source), "-o", str(mask), "--model", str(quick_model())]
+    assert cli.main([*command, "--rtstruct", str(contours), "-q"]) == 0
     written = sitk.ReadImage(str(mask))
     np.testing.assert_array_equal(read_back(contours, written), inside(written))
     assert cli.main(["segment", "scan.nii.gz", "-o", str(mask), "--rtstruct", str(contours)]) == 1

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from quick_model import quick_options
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.engine.levels import hu_to_levels
@@ -315,7 +316,7 @@ def test_progress_never_falls_and_ends_at_one(phantom):
 
 @pytest.mark.parametrize("reached", [0.0, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85])
 def test_closing_the_generator_cancels_at_any_moment(phantom, reached):
-    steps = segment(phantom.ct)
+    steps = segment(phantom.ct, quick_options())
     # how many steps a run takes depends on the threads, how far it gets does not
     step = next(step for step in steps if step.fraction >= reached)
     assert step.fraction < 1

@@ -9,13 +9,14 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick_model import quick_options
 
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.grids import bounds, flip_anterior_posterior
 from TernarySegmentLib.imaging.measure import same_grid
 from TernarySegmentLib.imaging.probability import EVEN, NOT_SEARCHED, percent
 from TernarySegmentLib.phantom import make_phantom
-from TernarySegmentLib.pipeline import Options, run, segment
+from TernarySegmentLib.pipeline import run, segment
 from TernarySegmentLib.review import clicks, suspicious_regions
 from TernarySegmentLib.review.clicks import ClickRefiner
 from TernarySegmentLib.review.comparison import Changes, compare
@@ -33,7 +34,7 @@ def phantom():
 @pytest.fixture(scope="module")
 def result(phantom):
     """What the pipeline makes of it."""
-    return run(segment(phantom.ct, Options(confidence=True)))
+    return run(segment(phantom.ct, quick_options(confidence=True)))
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +91,14 @@ def test_the_mask_is_inside_what_is_more_likely_pancreas_and_lacks_only_whole_pi
 
 
 def test_without_the_option_there_is_no_map_and_the_same_mask(phantom, result):
-    plain = run(segment(phantom.ct))
+    plain = run(segment(phantom.ct, quick_options()))
     assert plain.confidence_map is None
     np.testing.assert_array_equal(array(plain.mask), array(result.mask))
 
 
 def test_the_map_of_a_mirrored_scan_fits_its_voxels(phantom, result):
     mirrored = flip_anterior_posterior(phantom.ct)
-    found = run(segment(mirrored, Options(confidence=True)))
+    found = run(segment(mirrored, quick_options(confidence=True)))
     assert found.flipped == (False, True, False)
     assert same_grid(found.confidence_map, mirrored)
     np.testing.assert_array_equal(array(found.confidence_map), array(result.confidence_map))
@@ -105,7 +106,7 @@ def test_the_map_of_a_mirrored_scan_fits_its_voxels(phantom, result):
 
 def test_where_nothing_is_found_the_map_is_on_the_grid_and_no_place_is_listed(phantom):
     chest = phantom.ct[:, :, int(0.72 * phantom.ct.GetSize()[2]) :]
-    found = run(segment(chest, Options(confidence=True)))
+    found = run(segment(chest, quick_options(confidence=True)))
     assert same_grid(found.confidence_map, chest)
     assert find_suspicious_regions(found.mask, found.confidence_map) == []
 
@@ -266,7 +267,7 @@ def test_a_region_again_leaves_every_voxel_outside_it_untouched(phantom, result)
     centre = np.array(result.measures.centre_lps)
     region = tuple(tuple(centre + side * np.array([20, 15, 12])) for side in (-1, 1))
     edited = sitk.Cast(result.mask == 0, sitk.sitkUInt8)
-    again = run(resegment(phantom.ct, edited, region, Options(flipped=(False, False, False))))
+    again = run(resegment(phantom.ct, edited, region, quick_options(flipped=(False, False, False))))
     assert same_grid(again, phantom.ct)
     indices = np.argwhere(array(again) != array(edited))
     matrix = np.array(again.GetDirection()).reshape(3, 3) * again.GetSpacing()
@@ -282,9 +283,9 @@ def test_a_region_of_a_mirrored_scan_is_seen_the_right_way_round(phantom, result
     mask = flip_anterior_posterior(result.mask)
     x, y, z = result.measures.centre_lps
     region = ((x - 20, -y - 15, z - 12), (x + 20, -y + 15, z + 12))
-    unknown = run(resegment(mirrored, mask, region))
-    known = run(resegment(mirrored, mask, region, Options(flipped=(False, True, False))))
-    wrong = run(resegment(mirrored, mask, region, Options(flipped=(False, False, False))))
+    unknown = run(resegment(mirrored, mask, region, quick_options()))
+    known = run(resegment(mirrored, mask, region, quick_options(flipped=(False, True, False))))
+    wrong = run(resegment(mirrored, mask, region, quick_options(flipped=(False, False, False))))
     np.testing.assert_array_equal(array(unknown), array(known))
     assert compare(known, mask).dice > compare(wrong, mask).dice
 
@@ -292,7 +293,7 @@ def test_a_region_of_a_mirrored_scan_is_seen_the_right_way_round(phantom, result
 def test_a_region_outside_the_scan_or_a_foreign_mask_is_refused(phantom, result):
     away = ((5000.0, 0.0, 0.0), (5100.0, 50.0, 50.0))
     with pytest.raises(InputError, match="outside the scan"):
-        run(resegment(phantom.ct, result.mask, away, Options(flipped=(False, False, False))))
+        run(resegment(phantom.ct, result.mask, away, quick_options(flipped=(False, False, False))))
     lower, upper = bounds(phantom.ct)
     beside = ((upper[0] + 0.2, *lower[1:]), (upper[0] + 20, *upper[1:]))
     with pytest.raises(InputError, match="outside the scan"):

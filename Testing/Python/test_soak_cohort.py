@@ -26,13 +26,14 @@ from TernarySegmentLib.cohort.indexing import find_scans, grow_index
 from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.imaging.files.reading import read_ct
 from TernarySegmentLib.phantom import make_phantom
-from TernarySegmentLib.pipeline import Options, load_model, run, segment
+from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, run, segment
 
 pytestmark = pytest.mark.soak
 pytest.importorskip("distributed", reason="needs Dask: pip install -e .[cohort]")
 
 SCANS = int(os.environ.get("TERNARYSEGMENT_SOAK_SCANS", "200"))
 FOR_SPEED = min(SCANS, 100)
+SHIPPED = ("--model", DEFAULT_MODEL)
 IDLE = 0.2
 """Cores that other programs keep busy before the measurement; with more the speed says nothing of this one."""
 SPEED_UP = 1.8
@@ -101,11 +102,11 @@ def rate_of(said: str) -> float:
 
 def test_many_scans_on_two_workers_killed_in_the_middle_and_resumed(scans, single, tmp_path, record_property):
     record_property(CASES, SCANS)
-    process = start_batch(scans, "-o", tmp_path, "--workers", "2", "--threads", "1")
+    process = start_batch(scans, "-o", tmp_path, "--workers", "2", "--threads", "1", *SHIPPED)
     wait_until(lambda: len(records_in(tmp_path)) >= SCANS // 2, process, 7200)
     kill(process)
     before = {path: path.stat().st_mtime_ns for path in records_in(tmp_path)}
-    process = start_batch(scans, "-o", tmp_path, "--workers", "2", "--threads", "1")
+    process = start_batch(scans, "-o", tmp_path, "--workers", "2", "--threads", "1", *SHIPPED)
     said = process.communicate(timeout=7200)[0]
     assert process.returncode == 0, said
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -138,7 +139,7 @@ def test_two_workers_do_nearly_twice_the_work_of_one(scans, tmp_path):
         shutil.copy(path, some)
     busy, rates = busy_cores(), []
     for workers in (1, 2):
-        process = start_batch(some, "-o", tmp_path / f"out{workers}", "--workers", workers, "--threads", "1")
+        process = start_batch(some, "-o", tmp_path / f"out{workers}", "--workers", workers, "--threads", "1", *SHIPPED)
         said = process.communicate(timeout=7200)[0]
         assert process.returncode == 0, said
         rates.append(rate_of(said))
@@ -160,7 +161,7 @@ def test_a_scheduler_with_two_workers_of_which_one_is_killed_loses_and_repeats_n
     processes: list = []
     try:
         address, output = start_cluster(processes, tmp_path), tmp_path / "out"
-        process = start_batch(scans, "-o", output, "--scheduler", address)
+        process = start_batch(scans, "-o", output, "--scheduler", address, *SHIPPED)
         processes.append(process)
         wait_until(lambda: len(records_in(output)) >= SCANS // 4, process, 7200)
         before = {path: path.stat().st_mtime_ns for path in records_in(output)}

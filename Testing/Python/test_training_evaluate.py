@@ -11,12 +11,13 @@ import SimpleITK as sitk
 torch = pytest.importorskip("torch", reason="torch is not installed; training cannot be tested")
 pytest.importorskip("surface_distance", reason="surface-distance is not installed; masks cannot be compared")
 
+from quick_model import quick_model, quick_options  # noqa: E402
 from training_toys import TINY, toy_case  # noqa: E402
 
 from TernarySegmentLib.imaging.agreement import Agreement, agreement_of  # noqa: E402
 from TernarySegmentLib.imaging.grids import bounds, grid_over  # noqa: E402
 from TernarySegmentLib.phantom import make_phantom  # noqa: E402
-from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, segment  # noqa: E402
+from TernarySegmentLib.pipeline import load_model, segment  # noqa: E402
 from TernarySegmentLib.pipeline import run as run_pipeline  # noqa: E402
 from TernarySegmentLib.training.data import load_cases  # noqa: E402
 from TernarySegmentLib.training.evaluate import Score, compare_case, failure_of, summary_lines  # noqa: E402
@@ -115,11 +116,11 @@ def test_best_median_and_worst_are_picked_by_dice():
 
 @pytest.fixture(scope="module")
 def compared():
-    """The demo's abdomen, segmented by the shipped model, and a scan that is refused."""
+    """The demo's abdomen, segmented by the quick model, and a scan that is refused."""
     phantom = make_phantom(0)
     picture = sitk.Cast(sitk.Clamp(phantom.ct, sitk.sitkInt16, 0, 255), sitk.sitkUInt8)
-    whole = compare_case("abdomen", phantom.ct, phantom.labels == PANCREAS, Options())
-    return whole, compare_case("picture", picture, phantom.labels == PANCREAS, Options())
+    whole = compare_case("abdomen", phantom.ct, phantom.labels == PANCREAS, quick_options())
+    return whole, compare_case("picture", picture, phantom.labels == PANCREAS, quick_options())
 
 
 def test_a_scan_that_is_refused_is_a_failure_and_not_the_end(compared):
@@ -134,7 +135,7 @@ def test_the_report_holds_every_case_the_means_the_failures_and_pictures(compare
     report = Report(tmp_path / "report")
     for case in compared:
         report.add(case)
-    model = load_model(DEFAULT_MODEL)
+    model = load_model(quick_model())
     report.write(model)
     told = json.loads((report.folder / "report.json").read_text())
     assert told["model"]["sha256"] == model.sha256
@@ -165,10 +166,11 @@ def test_a_twin_decides_in_the_place_of_the_fine_network_and_is_scored_beside_it
     ct = compared[0].ct
     refused, expert = compared[1].ct, compared[0].expert * PANCREAS
     scans = [Scan("picture", lambda: (refused, expert)), Scan("abdomen", lambda: (ct, expert))]
-    picture, referenced = evaluate_float_reference(scans, reference, Options())
+    picture, referenced = evaluate_float_reference(scans, reference, quick_options())
     assert picture.score.agreement is None
     assert picture.score.failure, "a scan that is refused does not end the comparison"
-    box = grid_over(run_pipeline(segment(ct, Options())).region, reference.spacing, reference.network.multiple).box
+    region = run_pipeline(segment(ct, quick_options())).region
+    box = grid_over(region, reference.spacing, reference.network.multiple).box
     inside = np.minimum(box[1], bounds(ct)[1]) - np.maximum(box[0], bounds(ct)[0])
     assert referenced.score.agreement.volume_ml == pytest.approx(np.prod(inside) / 1000, rel=0.05)
     assert list(summary_lines([referenced]))[-1].startswith("failed: abdomen by the float reference: Dice 0.")
@@ -182,7 +184,7 @@ def test_sparse_annotation_is_compared_on_its_slices_only(compared):
     sparse = sitk.GetImageFromArray(kept)
     sparse.CopyInformation(ct)
     annotated = kept.any((1, 2), keepdims=True).repeat(kept.shape[1], 1).repeat(kept.shape[2], 2)
-    score = compare_case("sparse", ct, sparse, Options(), annotated).score
+    score = compare_case("sparse", ct, sparse, quick_options(), annotated).score
     mask = sitk.GetArrayFromImage(compared[0].mask)[levels[::4]] != 0
     truth = expert[levels[::4]] != 0
     assert score.agreement.dice == pytest.approx(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))

@@ -7,13 +7,14 @@ import re
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from quick_model import quick_options
 
 from TernarySegmentLib.engine import modelfile
 from TernarySegmentLib.imaging.body import body_size_in
 from TernarySegmentLib.imaging.grids import bounds
 from TernarySegmentLib.imaging.probability import probability
 from TernarySegmentLib.phantom import make_phantom
-from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, run, segment
+from TernarySegmentLib.pipeline import DEFAULT_MODEL, load_model, run, segment
 from TernarySegmentLib.pipeline.decide import grid_scale
 from TernarySegmentLib.training.calibrate import (
     Calibration,
@@ -101,7 +102,7 @@ def scan():
 @pytest.fixture(scope="module")
 def reviewed(scan):
     """Places and clicks on it."""
-    [found] = review([scan], Options())
+    [found] = review([scan], quick_options())
     assert isinstance(found, Reviewed)
     return found
 
@@ -113,7 +114,7 @@ def test_clicks_at_the_largest_errors_raise_dice(scan):
     drawn_by_expert[:, :, middle:][drawn_by_expert[:, :, middle:] == PANCREAS] = 0
     half = sitk.GetImageFromArray(drawn_by_expert)
     half.CopyInformation(labels)
-    [found] = review([Scan("half a pancreas", lambda: (ct, half))], Options())
+    [found] = review([Scan("half a pancreas", lambda: (ct, half))], quick_options())
     assert isinstance(found, Reviewed)
     assert len(found.clicks.dice) == CLICKS + 1
     assert len(found.clicks.seconds) == CLICKS
@@ -124,15 +125,15 @@ def test_a_scan_in_which_nothing_is_found_is_told_by_name(scan):
     ct, labels = scan.read()
     chest = int(0.72 * ct.GetSize()[2])
     empty = Scan("chest", lambda: (ct[:, :, chest:], labels[:, :, chest:]))
-    [said] = review([empty], Options())
+    [said] = review([empty], quick_options())
     assert said == "chest: no pancreas found, nothing to review"
-    assert voxels_of(empty, Options()) is None
+    assert voxels_of(empty, quick_options()) is None
 
 
 def test_voxels_for_calibration_are_those_near_the_mask(scan):
-    voxels = voxels_of(scan, Options())
+    voxels = voxels_of(scan, quick_options())
     ct, labels = scan.read()
-    mask = run(segment(ct)).mask
+    mask = run(segment(ct, quick_options())).mask
     spacing = load_model().fine[0].spacing * grid_scale(body_size_in(ct, bounds(ct)))
     voxel = spacing**3
     share = np.count_nonzero(voxels.margin > 0) * voxel / (np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * 6.75)
