@@ -181,7 +181,7 @@ def run(steps: Generator[Progress, None, Result]) -> Result:
 
     Examples:
         >>> from TernarySegmentLib.phantom import make_phantom
-        >>> result = run(segment(make_phantom(0, spacing=(3.0, 3.0, 3.0)).ct, Options(backend="numpy")))
+        >>> result = run(segment(make_phantom(0, spacing=(3.0, 3.0, 3.0)).ct))
         >>> result.found, result.mask.GetSpacing()
         (True, (3.0, 3.0, 3.0))
     """

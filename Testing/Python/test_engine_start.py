@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from case_counts import CASES
+from quick_model import quick_model
 
 from TernarySegmentLib.engine.network import load_kernels, load_kernels_meanwhile
 
@@ -93,12 +94,14 @@ def test_a_cache_damaged_in_any_file_is_emptied_before_numba_reads_it(
 
 
 MASK = """
-import hashlib, sys
+import hashlib
+from pathlib import Path
 {before}
 from TernarySegmentLib.phantom import make_phantom
 from TernarySegmentLib.pipeline import Options, run, segment
 import SimpleITK as sitk
-found = run(segment(make_phantom(0, spacing=(4.0, 4.0, 4.0)).ct, Options(python="no such program")))
+options = Options(model=Path({model!r}), python="no such program")
+found = run(segment(make_phantom(0, spacing=(4.0, 4.0, 4.0)).ct, options))
 print(found.backend, hashlib.sha256(sitk.GetArrayFromImage(found.mask)).hexdigest())
 """
 FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
@@ -107,7 +110,7 @@ FULL = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 @pytest.fixture(scope="module")
 def wanted(full_cache) -> str:
     """Digest of the mask that a sound cache gives."""
-    said, errors = child(MASK.format(before=""), full_cache).communicate()
+    said, errors = child(MASK.format(before="", model=str(quick_model())), full_cache).communicate()
     assert said.startswith("numba "), errors
     return said.split()[1]
 
@@ -133,7 +136,7 @@ def test_a_bad_cache_costs_time_and_never_the_mask(full_cache, wanted, before, b
     cache = tmp_path / "cache"
     shutil.copytree(full_cache, cache)
     flipped(next(path for path in files_in(cache) if path.suffix == ".nbc"))
-    said, errors = child(MASK.format(before=before), cache).communicate()
+    said, errors = child(MASK.format(before=before, model=str(quick_model())), cache).communicate()
     assert said.split() == [backend, wanted], errors
 
 
