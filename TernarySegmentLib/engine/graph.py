@@ -7,6 +7,7 @@ channels, so that all layers work at half the grid's resolution or coarser; the 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 Kind = Literal["first", "conv", "pool", "upsample", "concat", "head"]
@@ -57,8 +58,12 @@ class Graph:
         """Number of channels a layer reads, over all its inputs."""
         return sum(FOLDED_CHANNELS if name == INPUT else self[name].channels for name in layer.inputs)
 
+    @cached_property
+    def _named(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
     def __getitem__(self, name: str) -> Layer:
-        return next(layer for layer in self.layers if layer.name == name)
+        return self._named[name]
 
     def scale(self, name: str) -> int:
         """Edge of one voxel of a tensor in voxels of the working grid."""

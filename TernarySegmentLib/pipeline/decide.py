@@ -122,18 +122,18 @@ def decide(
         hu = to_grid(ct, grid)
         seen[spacing] = grid, hu_to_levels(calmed(hu) if calm else hu, window)
     common, levels = seen[stages[0].spacing]
-    margins: list[np.ndarray] = []
-    called, backend = [], ""
+    mean, labels, backend = np.zeros(levels.shape, np.float32), np.zeros(levels.shape, np.uint8), ""
     for index, stage in enumerate(stages):
         grid, looked_at = seen[stage.spacing]
         network = Network(stage.graph, stage.weights, options.backend, options.threads, adaptation=stage.adaptation)
         scores = yield from relay(network.run(looked_at), partial(progress, index))
-        margin = np.clip(scores.margin * np.float32(network.score_step), -CLIP_LOGITS, CLIP_LOGITS)
-        margins.append(margin if grid == common else to_grid(grid.image(margin), common))
-        called.append(scores.label)
+        margin = scores.margin * np.float32(network.score_step)
+        np.clip(margin, -CLIP_LOGITS, CLIP_LOGITS, out=margin)
+        mean += margin if grid == common else to_grid(grid.image(margin), common)
+        labels = labels if index else scores.label
         backend = network.kernels.NAME
-    mean = sum(margins[1:], margins[0]) / np.float32(len(margins))
-    return Decision(mean, common, backend, levels, window, called[0])
+    mean /= np.float32(len(stages))
+    return Decision(mean, common, backend, levels, window, labels)
 
 
 def smoothed(margin: np.ndarray, grid: Grid, sigma_mm: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from TernarySegmentLib.imaging.body import body_size_in
 from TernarySegmentLib.imaging.grids import bounds
 from TernarySegmentLib.imaging.probability import probability
 from TernarySegmentLib.phantom import make_phantom
-from TernarySegmentLib.pipeline import DEFAULT_MODEL, load_model, run, segment
+from TernarySegmentLib.pipeline import DEFAULT_MODEL, Options, load_model, run, segment
 from TernarySegmentLib.pipeline.decide import grid_scale
 from TernarySegmentLib.training.calibrate import (
     Calibration,
@@ -114,7 +114,7 @@ def test_clicks_at_the_largest_errors_raise_dice(scan):
     drawn_by_expert[:, :, middle:][drawn_by_expert[:, :, middle:] == PANCREAS] = 0
     half = sitk.GetImageFromArray(drawn_by_expert)
     half.CopyInformation(labels)
-    [found] = review([Scan("half a pancreas", lambda: (ct, half))], quick_options())
+    [found] = review([Scan("half a pancreas", lambda: (ct, half))], Options())
     assert isinstance(found, Reviewed)
     assert len(found.clicks.dice) == CLICKS + 1
     assert len(found.clicks.seconds) == CLICKS
