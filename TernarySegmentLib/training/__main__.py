@@ -244,21 +244,20 @@ def _adapt(options: argparse.Namespace) -> None:
 
 @contextmanager
 def _judged(options: argparse.Namespace, model: Path) -> Iterator[list[tuple[Scan, Options]]]:
-    """Scans to measure on, and with what: one fold's with all of a model's networks, or all, each with those that
-    never saw it."""
+    """Scans to measure on, all or one fold's, and with what: all of a model's networks, or those that never saw it."""
     from TernarySegmentLib.pipeline import Options
     from TernarySegmentLib.training.folds import split
     from TernarySegmentLib.training.voters import unseen_models
 
     scans = _scans(options, options.source or DEFAULT_SOURCE, mirrored=not options.source)
     with TemporaryDirectory() as folder:
-        if options.unseen:
-            models = unseen_models(model, [scan.name for scan in scans], Path(folder))
-        else:
-            training, validation = split([scan.name for scan in scans], options.fold)
+        if options.fold is not None or not options.unseen:
+            training, validation = split([scan.name for scan in scans], options.fold or 0)
             chosen = validation if options.split == "validation" else training
             scans = [scan for scan in scans if scan.name in chosen]
-            models = [model] * len(scans)
+        models = [model] * len(scans)
+        if options.unseen:
+            models = unseen_models(model, [scan.name for scan in scans], Path(folder))
         yield [(scan, Options(options.backend, model=path)) for scan, path in zip(scans, models, strict=True)]
 
 
@@ -481,11 +480,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _source_options(evaluate)
     evaluate.add_argument(
-        "--fold", type=int, choices=range(FOLDS), default=0, help="that is the validation set (default 0)"
+        "--fold", type=int, choices=range(FOLDS), help="that is the validation set (default 0; all with --unseen)"
     )
     evaluate.add_argument("--split", choices=["validation", "training"], default="validation")
     evaluate.add_argument(
-        "--unseen", action="store_true", help="judge all scans, each by those of the networks that never saw it"
+        "--unseen", action="store_true", help="judge each scan by those of the networks that never saw it"
     )
     evaluate.add_argument("--sparse", type=Path, nargs=2, metavar=("CT", "MASK"), help="a scan outlined on some slices")
     evaluate.add_argument(
@@ -509,9 +508,11 @@ def _parser() -> argparse.ArgumentParser:
             "--source", type=Path, help=f"folder of labelled scans, native grid (default {DEFAULT_SOURCE}, mirrored)"
         )
         _source_options(command)
-        command.add_argument("--fold", type=int, choices=range(FOLDS), default=0, help="to measure on (default 0)")
         command.add_argument(
-            "--unseen", action="store_true", help="measure on all scans, on each with the networks that never saw it"
+            "--fold", type=int, choices=range(FOLDS), help="to measure on (default 0; all with --unseen)"
+        )
+        command.add_argument(
+            "--unseen", action="store_true", help="measure on each scan with the networks that never saw it"
         )
         command.add_argument("--model", type=Path, help="default: the model shipped")
         command.add_argument("--backend", choices=["auto", "numba", "numpy"], default="auto")

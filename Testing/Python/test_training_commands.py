@@ -190,6 +190,9 @@ def test_evaluate_judges_every_scan_by_networks_that_never_saw_it(tmp_path, scan
     )
     said("evaluate", *source(scans), "--unseen", "--model", model)
     assert seen == {JUDGE: {made["fine"]}, TRAINED: {made["fine2"]}}
+    seen.clear()
+    said("evaluate", *source(scans), "--unseen", "--fold", fold_of(TRAINED), "--model", model)
+    assert seen == {TRAINED: {made["fine2"]}}
     with pytest.raises(AssertionError, match="1 == 0"):
         said("evaluate", *source(scans), "--unseen", "--model", remembering(tmp_path / "all.npz", "fine 4"))
     assert "without fold" in capsys.readouterr().err
