@@ -6,14 +6,15 @@ import csv
 import glob
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.files.reading import VOLUME_SUFFIXES
-from TernarySegmentLib.imaging.files.series import CtSeries, find_ct_series
+from TernarySegmentLib.imaging.files.series import find_ct_series
 from TernarySegmentLib.imaging.files.stored import files_of
 from TernarySegmentLib.imaging.files.writing import SUFFIXES
 from TernarySegmentLib.imaging.grids import Box, box_of_corners
@@ -99,21 +100,19 @@ def find_cases(
     Raises:
         InputError: an input does not exist, a list is not understood, or no scan was found.
     """
-    entries = {
-        (entry.path.resolve(), entry.series): entry
-        for each in inputs
-        for entry in _entries(Path(each), output.resolve())
-    }
+    entries: dict[tuple[Path, str], _Entry] = {}
+    for each in inputs:
+        for entry in _entries(Path(each), output.resolve()):
+            key = entry.path.resolve(), entry.series
+            entries[key] = _told_more(entries.get(key, entry), entry)
     base = _base([Path(each) for each in inputs], list(entries.values()))
     refused = [entry for entry in entries.values() if entry.refusal]
     files = [entry for entry in entries.values() if not entry.refusal]
     volumes = [entry for entry in files if entry.path.name.lower().endswith(VOLUME_SUFFIXES)]
-    cases = [Case(_relative(entry.path, base), entry.path, (), refusal=entry.refusal) for entry in refused]
-    cases += [
-        Case(entry.name or _relative(_stem(entry.path), base), entry.path.resolve(), files_of(entry.path.resolve()),
-             region=entry.region)
-        for entry in volumes
-    ]  # fmt: skip
+    cases = [Case(_relative(entry.path.resolve(), base), entry.path, (), refusal=entry.refusal) for entry in refused]
+    for entry in volumes:
+        path, name = entry.path.resolve(), entry.name or _relative(_stem(_place(entry.path)), base)
+        cases.append(Case(name, path, files_of(path), region=entry.region))
     others = [entry for entry in files if not entry.path.name.lower().endswith(VOLUME_SUFFIXES)]
     dicom, notes = _dicom_cases(others, base, looked_at)
     cases = _unique([_in_unicode(case) for case in (*cases, *dicom)])
@@ -148,7 +147,20 @@ def _entries(given: Path, output: Path) -> Iterator[_Entry]:
         if not matches:
             raise InputError(f"There is no file or folder “{given}”; check the path.")
         for match in matches:
-            yield from _entries(match, output)
+            if output not in (match.resolve(), *match.resolve().parents):  # results of an earlier run are no scans
+                yield from _entries(match, output)
+
+
+def _told_more(one: _Entry, other: _Entry) -> _Entry:
+    """Of two entries for one file, that which a list gives a name or a region.
+
+    Raises:
+        InputError: they are given different ones.
+    """
+    told = [entry for entry in (one, other) if entry.name or entry.region]
+    if len(told) == 2 and (one.name, one.region) != (other.name, other.region):
+        raise InputError(f"“{one.path}” is listed twice with different names or regions; leave one of them out.")
+    return told[0] if told else other
 
 
 def _walk(folder: Path, output: Path) -> Iterator[_Entry]:
@@ -249,9 +261,13 @@ def _base(inputs: list[Path], entries: list[_Entry]) -> Path | None:
         return None
 
 
+def _place(path: Path) -> Path:
+    """Where a file lies: of a link, not of what it points to."""
+    return path.parent.resolve() / path.name
+
+
 def _relative(path: Path, base: Path | None) -> str:
-    """A path below the base, with ``/``; that of the base itself is its name."""
-    path = path.resolve()
+    """A resolved path below the base, with ``/``; that of the base itself is its name."""
     inside = path.relative_to(base) if base is not None else path.relative_to(path.anchor)
     return inside.as_posix() if inside.parts else path.name or "scan"
 
@@ -279,15 +295,15 @@ def _dicom_cases(
     notes: list[str] = []
     cases: list[Case] = []
     for series in found:
-        asked = (entry for file in series.files for entry in wanted.get(file, ()))
-        entry = next((entry for entry in asked if entry.series in ("", series.uid)), None)
-        if entry is None:
+        asked = [entry for file in series.files for entry in wanted.get(file, ()) if entry.series in ("", series.uid)]
+        if not asked:
             continue
-        folder = _folder(series)
+        named = [entry for entry in asked if entry.series]  # says more than any series of a folder
+        entry, folder = reduce(_told_more, named or asked), _folder(series.files)
         if len(series.files) < FEWEST_SLICES:
             notes.append(f"{folder}: a CT series of {len(series.files)} slices is passed over; it is no volume.")
             continue
-        name = entry.name or _relative(folder, base)
+        name = entry.name or _relative(_folder([_place(each.path) for each in asked]), base)
         cases.append(Case(name, folder, series.files, series.uid, entry.region))
     for file, sentence in damaged.items():
         # the damaged slice belongs to the series beside it, which is then no whole volume
@@ -295,7 +311,7 @@ def _dicom_cases(
         if of:
             cases = [replace(case, refusal=sentence) if case in of else case for case in cases]
         elif file in wanted:
-            cases.append(Case(_relative(file, base), file, (file,), refusal=sentence))
+            cases.append(Case(_relative(_place(wanted[file][0].path), base), file, (file,), refusal=sentence))
     shared = Counter(case.name for case in cases)
     return [
         replace(case, name=f"{case.name}/{case.series}") if shared[case.name] > 1 and case.series else case
@@ -303,8 +319,8 @@ def _dicom_cases(
     ], notes
 
 
-def _folder(series: CtSeries) -> Path:
-    return Path(os.path.commonpath([file.parent for file in series.files]))
+def _folder(files: Iterable[Path]) -> Path:
+    return Path(os.path.commonpath([file.parent for file in files]))
 
 
 def _unique(cases: list[Case]) -> list[Case]:
@@ -318,6 +334,12 @@ def _unique(cases: list[Case]) -> list[Case]:
     counts = Counter(case.name.casefold() for case in longer)
     return [
         case if counts[case.name.casefold()] == 1
-        else replace(case, name=f"{case.name}-{sha256(f'{case.source} {case.series}'.encode()).hexdigest()[:8]}")
+        else replace(case, name=f"{case.name}-{_hash(case)}")
         for case in longer
     ]  # fmt: skip
+
+
+def _hash(case: Case) -> str:
+    """Tells scans of one name apart; two volumes of one series have their slices alone to be told by."""
+    known_by = f"{case.source} {case.series} {case.files[0] if case.series else ''}"
+    return sha256(known_by.encode()).hexdigest()[:8]

@@ -122,6 +122,12 @@ class Index:
         )
         return grown if self.fixed else grown.refitted()
 
+    def lacking(self, name: str) -> Index:
+        """This index without the scan of that name, coded as it is."""
+        kept = np.array([entry.name != name for entry in self.entries], bool)
+        entries = tuple(entry for entry in self.entries if entry.name != name)
+        return replace(self, entries=entries, levels=self.levels[kept])
+
     def refitted(self) -> Index:
         """The same scans, coded with the terciles of their own means."""
         if not self.entries:

@@ -14,6 +14,7 @@ from TernarySegmentLib.cohort.index import Entry, Index, write_index
 from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.errors import InputError, TernarySegmentError
 from TernarySegmentLib.imaging.files.reading import VOLUME_SUFFIXES, read_ct
+from TernarySegmentLib.imaging.files.series import read_slices
 from TernarySegmentLib.imaging.files.stored import files_of
 from TernarySegmentLib.pipeline import Options, Progress
 
@@ -144,6 +145,8 @@ def grow_index(
                     without[entry.content] = reason
             except (OSError, MemoryError) as error:  # may go better another time
                 reason = f"“{scan.source}” cannot be read ({error}); make sure of the file and index again."
+            if reason and entry is not None and entry is not known.get(scan.name, entry):
+                index = index.lacking(scan.name)  # what the name stood for before is not this scan
             if fresh and time.monotonic() - saved_at > SAVE_EVERY_S:
                 index, saved_at = _save(index, fresh, without, path), time.monotonic()
             yield IndexStep(scan, added, reason, done, len(scans))
@@ -170,7 +173,9 @@ def _entry_of(scan: ArchivedScan, known: Entry | None) -> Entry:
 def _described(
     scan: ArchivedScan, options: Options, watch: Callable[[ArchivedScan, Progress], None]
 ) -> Description:  # fmt: skip
-    return drain(describe(read_ct(scan.source), options), lambda step: watch(scan, step))
+    # of a folder its own slices alone: those of folders below are scans of their own, perhaps another patient's
+    ct = read_slices(scan.files) if scan.source.is_dir() else read_ct(scan.source)
+    return drain(describe(ct, options), lambda step: watch(scan, step))
 
 
 def _save(index: Index, fresh: list[tuple[Entry, Description]], without: dict[str, str], path: Path) -> Index:

@@ -88,6 +88,25 @@ def test_links_that_a_pattern_finds_are_named_as_they_are_called(tmp_path):
     assert names(tmp_path / "links") == ["one", "two"]
 
 
+def test_a_pattern_does_not_take_results_of_an_earlier_run_for_scans(tmp_path):
+    touch(tmp_path, "p1/ct.nii", "out/p1/ct.nii.gz", "out/p1/ct-confidence.nii.gz")
+    assert names(tmp_path / "*", output=tmp_path / "out") == ["ct"]
+    assert names(f"{tmp_path}/**/*.nii*", output=tmp_path / "out") == ["ct"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_a_list_says_of_a_scan_holds_also_when_its_folder_is_given(tmp_path, order):
+    touch(tmp_path, "in/a.nii", "in/b.nii")
+    table = tmp_path / "list.csv"
+    table.write_text("input,name,region\nin/a.nii,first,10 20 30 -40 -50 90\n", encoding="utf-8")
+    found = find_cases([table, tmp_path / "in"][::order], tmp_path / "out").cases
+    assert [(case.name, case.region is None) for case in found] == [("b", True), ("first", False)]
+    other = tmp_path / "other.csv"
+    other.write_text("input,name\nin/a.nii,second\n", encoding="utf-8")
+    with pytest.raises(InputError, match="twice with different names"):
+        find_cases([table, other], tmp_path / "out")
+
+
 @pytest.mark.parametrize("content", ["Input;Name\r\n\r\na.nii;first\r\n", "input\tname\na.nii\tfirst\n"])
 def test_a_list_from_a_spreadsheet_is_read(tmp_path, content):
     touch(tmp_path, "a.nii")
@@ -200,6 +219,31 @@ def test_one_slice_stands_for_its_series_and_all_of_them_for_one_scan(archive):
     for inputs in (files[:1], files):
         [case] = find_cases(inputs, archive / "out").cases
         assert (case.series, len(case.files)) == (f"{UID}.4", 12)
+
+
+def test_linked_slices_are_named_by_where_the_links_lie(archive):
+    """As data under version control often lie: each slice a link into one store."""
+    for number, file in enumerate(sorted((archive / "p2" / "ct").iterdir())):
+        link = archive / "linked" / "p3" / f"{number:04}.dcm"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+    [case] = find_cases([archive / "linked"], archive / "out").cases
+    assert (case.name, case.source, len(case.files)) == ("p3", archive / "p2" / "ct", 12)
+    link.unlink()
+    (archive / "p2" / "cut").write_bytes(file.read_bytes()[:600])
+    link.symlink_to(archive / "p2" / "cut")
+    [case] = find_cases([archive / "linked"], archive / "out").cases
+    assert case.name == "p3"
+    assert "“cut” has no Rows" in case.refusal
+
+
+def test_two_volumes_of_one_series_get_two_names(tmp_path):
+    write_dicom(tmp_path / "p1", ct_image(seed=1), 1, names="axial{}.dcm")
+    coronal = sitk.PermuteAxes(ct_image(12, seed=2), [0, 2, 1])[:, :, :12]
+    write_dicom(tmp_path / "p1", coronal, 1, names="coronal{}.dcm")
+    first, second = find_cases([tmp_path], tmp_path / "out").cases
+    assert first.name != second.name
+    assert not set(first.files) & set(second.files)
 
 
 def test_a_damaged_slice_refuses_its_series_only(archive):

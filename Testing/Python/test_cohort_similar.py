@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quick_model import quick_model, quick_options
+from test_imaging_reading import ct_image, write_dicom
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.bench.retrieval import shared_measure
@@ -281,6 +282,50 @@ def test_what_was_described_before_an_interruption_is_kept(archive, tmp_path, mo
     next(steps), next(steps)
     steps.close()
     assert len(read_index(path).entries) == 2
+
+
+def test_a_folder_of_dicom_stands_for_its_own_slices_not_for_those_of_folders_below(tmp_path, monkeypatch):
+    for folder, seed in (("a", 1), ("a/below", 2)):
+        write_dicom(tmp_path / folder, ct_image(seed=seed), seed)
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    monkeypatch.setattr(indexing, "describe", lambda ct, options: iter_of(sitk.GetArrayFromImage(ct).copy()))
+    described = {}
+    for scan in find_scans(tmp_path):
+        try:
+            described[scan.name] = indexing._described(scan, Options(), lambda scan, progress: None)
+        except InputError as error:
+            described[scan.name] = str(error)
+    assert "DICOMDIR" in described.pop(".")
+    for name, seed in (("a", 1), ("a/below", 2)):
+        np.testing.assert_array_equal(described.pop(name), sitk.GetArrayFromImage(ct_image(seed=seed)))
+    assert not described
+
+
+def iter_of(value):
+    """A computation that has nothing to do."""
+    yield from ()
+    return value
+
+
+def test_what_a_scan_was_before_leaves_the_index_when_the_new_one_has_no_code(tmp_path, monkeypatch):
+    folder, path = tmp_path / "archive", tmp_path / "index.npz"
+    folder.mkdir()
+    for name in ("a.nrrd", "b.nrrd"):
+        (folder / name).write_text(name)
+    answers = iter([each for _, each in scans(2)])
+    monkeypatch.setattr(indexing, "_described", lambda *_: next(answers))
+    index = drain(grow_index(Index.empty("model", 96), find_scans(folder), path, Options()))
+    assert [entry.name for entry in index.entries] == ["a.nrrd", "b.nrrd"]
+
+    def nothing(*_):
+        raise InputError("No pancreas was found.")
+
+    monkeypatch.setattr(indexing, "_described", nothing)
+    (folder / "a.nrrd").write_text("another patient")
+    for _ in range(2):  # found by reading it, then known
+        index = drain(grow_index(index, find_scans(folder), path, Options()))
+        assert [entry.name for entry in read_index(path).entries] == ["b.nrrd"]
+    assert index.levels.shape == (1, 96)
 
 
 def test_a_folder_without_scans_is_refused(tmp_path):
