@@ -17,7 +17,7 @@ Status = Literal["segmented", "nothing found", "failed"]
 SUFFIX = ".json"
 """Of a record; it lies beside the scan's mask."""
 
-NOT_IN_TABLE = ("report", "thumbnail", "outputs", "stamp", "settings")
+NOT_IN_TABLE = ("report", "thumbnail", "outputs", "left", "stamp", "settings")
 """Fields too long for a table, or of use to the next run only."""
 
 
@@ -44,6 +44,7 @@ class Record:
         model: SHA-256 of the model.
         settings: digest of the options that change an output.
         outputs: path of each output by its kind, in the output folder.
+        left: paths that earlier runs wrote, this one did not write anew, and nobody removed.
         finished: UTC, ISO 8601.
         report: what ``segment --report`` writes.
         thumbnail: a PNG as a data URI.
@@ -74,6 +75,7 @@ class Record:
     stamp: str = ""
     settings: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
     thumbnail: str = ""
 
@@ -108,7 +110,8 @@ def read_record(folder: Path, name: str) -> Record | None:
     """The record of a scan; None when there is none, or none that this version can read."""
     try:
         values = json.loads(record_path(folder, name).read_text(encoding="utf-8"))
-        record = Record(**{**values, "warnings": tuple(values["warnings"])})
+        tuples = {name: tuple(values.get(name, ())) for name in ("warnings", "left")}
+        record = Record(**{**values, **tuples})
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return record if record.name == name else None

@@ -176,10 +176,14 @@ def segment_case(case: Case, work: Work, watch: Callable[[Progress], None] = lam
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
     before = read_record(work.folder, case.name)
+    earlier = {*before.outputs.values(), *before.left} - set(record.outputs.values()) if before is not None else set()
+    outdated = earlier if before is not None and _is_outdated(before, record) else set()
     try:
+        record = replace(record, left=tuple(sorted(earlier - outdated)))
         record.write(work.folder)
-        if before is not None:
-            _remove_outdated(before, record, work.folder)
+        for path in outdated:
+            with suppress(OSError):
+                (work.folder / path).unlink()
     except OutputError as error:
         record = replace(record, status="failed", failure=record.failure or str(error))
     return Outcome(record, reused=False)
@@ -219,16 +223,12 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
     )  # fmt: skip
 
 
-def _remove_outdated(before: Record, record: Record, folder: Path) -> None:
-    """Delete outputs of an earlier run where the scan was another one, or where nothing is found in it any more.
+def _is_outdated(before: Record, record: Record) -> bool:
+    """Whether what was written earlier is to go: the scan was another one, or nothing is found in it any more.
 
-    Else they stay: a run that fails, or writes other formats, takes nothing away.
+    Else it stays: a run that fails, or writes other formats, takes nothing away.
     """
-    if not record.content or (record.content == before.content and record.status != "nothing found"):
-        return
-    for path in set(before.outputs.values()) - set(record.outputs.values()):
-        with suppress(OSError):
-            (folder / path).unlink()
+    return bool(record.content) and (record.content != before.content or record.status == "nothing found")
 
 
 def _remove_remains(work: Work, case: Case) -> None:

@@ -150,6 +150,20 @@ def test_a_failure_leaves_the_mask_of_a_scan_that_is_the_same(scans, output, mon
     assert (output / "p1" / "ct.seg.nrrd").is_file()
 
 
+def test_a_failure_does_not_make_the_mask_of_what_a_scan_was_before_stay(scans, output, tmp_path, monkeypatch):
+    with monkeypatch.context() as failing:
+        failing.setattr("TernarySegmentLib.cohort.scan.segment", lambda *_: 1 / 0)
+        batch(scans, "-o", output, "--format", ".nii.gz")
+    assert read_record(output, "p1/ct").left == ("p1/ct.seg.nrrd",)
+    copied = Path(shutil.copytree(scans, tmp_path / "scans"))
+    path = copied / "p1" / "ct.nii.gz"
+    sitk.WriteImage(read_ct(path)[:, :, :12], str(path))  # the pelvis
+    batch(copied, "-o", output, "--format", ".nii.gz")
+    assert read_record(output, "p1/ct").status == "nothing found"
+    assert not (output / "p1" / "ct.seg.nrrd").exists()
+    assert read_record(output, "p1/ct").left == ()
+
+
 def test_another_format_leaves_the_masks_that_are_there(scans, output):
     assert batch(scans, "-o", output, "--format", ".nii.gz") == 0
     assert all((output / "p1" / f"ct{suffix}").is_file() for suffix in (".nii.gz", ".seg.nrrd"))
