@@ -104,7 +104,7 @@ def find_cases(
     for each in inputs:
         for entry in _entries(Path(each), output.resolve()):
             key = entry.path.resolve(), entry.series
-            entries[key] = _told_more(entries.get(key, entry), entry)
+            entries[key] = _more_detailed(entries.get(key, entry), entry)
     base = _base([Path(each) for each in inputs], list(entries.values()))
     refused = [entry for entry in entries.values() if entry.refusal]
     files = [entry for entry in entries.values() if not entry.refusal]
@@ -151,16 +151,16 @@ def _entries(given: Path, output: Path) -> Iterator[_Entry]:
                 yield from _entries(match, output)
 
 
-def _told_more(one: _Entry, other: _Entry) -> _Entry:
+def _more_detailed(one: _Entry, other: _Entry) -> _Entry:
     """Of two entries for one file, that which a list gives a name or a region.
 
     Raises:
         InputError: they are given different ones.
     """
-    told = [entry for entry in (one, other) if entry.name or entry.region]
-    if len(told) == 2 and (one.name, one.region) != (other.name, other.region):
+    detailed = [entry for entry in (one, other) if entry.name or entry.region]
+    if len(detailed) == 2 and (one.name, one.region) != (other.name, other.region):
         raise InputError(f"“{one.path}” is listed twice with different names or regions; leave one of them out.")
-    return told[0] if told else other
+    return detailed[0] if detailed else other
 
 
 def _walk(folder: Path, output: Path) -> Iterator[_Entry]:
@@ -299,7 +299,7 @@ def _dicom_cases(
         if not asked:
             continue
         named = [entry for entry in asked if entry.series]  # says more than any series of a folder
-        entry, folder = reduce(_told_more, named or asked), _folder(series.files)
+        entry, folder = reduce(_more_detailed, named or asked), _folder(series.files)
         if len(series.files) < FEWEST_SLICES:
             notes.append(f"{folder}: a CT series of {len(series.files)} slices is passed over; it is no volume.")
             continue

@@ -224,7 +224,7 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
 
 
 def _is_outdated(before: Record, record: Record) -> bool:
-    """Whether what was written earlier is to go: the scan was another one, or nothing is found in it any more.
+    """Test if what was written earlier is to go: the scan was another one, or nothing is found in it any more.
 
     Else it stays: a run that fails, or writes other formats, takes nothing away.
     """
