@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -103,9 +103,8 @@ class Index:
         The thresholds are those of all scans together until :data:`ENOUGH_TO_FIT` were in; from then on they stay.
         """
         added = list(scans)
-        names = {entry.name for entry, _ in added}
-        kept = np.array([entry.name not in names for entry in self.entries], bool)
-        entries = [entry for entry, keep in zip(self.entries, kept, strict=True) if keep]
+        others = self.lacking({entry.name for entry, _ in added})
+        entries = list(others.entries)
         for entry, facts in added:
             entries.append(
                 replace(
@@ -118,14 +117,14 @@ class Index:
             )
         levels = [np.rint(facts.means / STEP).astype(np.int8) for _, facts in added]
         grown = replace(
-            self, entries=tuple(entries), levels=np.concatenate([self.levels[kept], *(level[None] for level in levels)])
+            self, entries=tuple(entries), levels=np.concatenate([others.levels, *(level[None] for level in levels)])
         )
         return grown if self.fixed else grown.refitted()
 
-    def lacking(self, name: str) -> Index:
-        """This index without the scan of that name, coded as it is."""
-        kept = np.array([entry.name != name for entry in self.entries], bool)
-        entries = tuple(entry for entry in self.entries if entry.name != name)
+    def lacking(self, names: Collection[str]) -> Index:
+        """This index without the scans of those names, coded as it is."""
+        kept = np.array([entry.name not in names for entry in self.entries], bool)
+        entries = tuple(entry for entry in self.entries if entry.name not in names)
         return replace(self, entries=entries, levels=self.levels[kept])
 
     def refitted(self) -> Index:

@@ -146,7 +146,7 @@ def grow_index(
             except (OSError, MemoryError) as error:  # may go better another time
                 reason = f"“{scan.source}” cannot be read ({error}); make sure of the file and index again."
             if reason and entry is not None and entry is not known.get(scan.name, entry):
-                index = index.lacking(scan.name)  # what the name stood for before is not this scan
+                index = index.lacking({scan.name})  # what the name stood for before is not this scan
             if fresh and time.monotonic() - saved_at > SAVE_EVERY_S:
                 index, saved_at = _save(index, fresh, without, path), time.monotonic()
             yield IndexStep(scan, added, reason, done, len(scans))
