@@ -15,10 +15,12 @@ from quick_model import quick_model, quick_options  # noqa: E402
 from training_toys import TINY, toy_case  # noqa: E402
 
 from TernarySegmentLib.imaging.agreement import Agreement, agreement_of  # noqa: E402
+from TernarySegmentLib.imaging.body import body_size_in  # noqa: E402
 from TernarySegmentLib.imaging.grids import bounds, grid_over  # noqa: E402
 from TernarySegmentLib.phantom import make_phantom  # noqa: E402
 from TernarySegmentLib.pipeline import load_model, segment  # noqa: E402
 from TernarySegmentLib.pipeline import run as run_pipeline  # noqa: E402
+from TernarySegmentLib.pipeline.decide import grid_scale  # noqa: E402
 from TernarySegmentLib.training.data import load_cases  # noqa: E402
 from TernarySegmentLib.training.evaluate import Score, compare_case, failure_of, summary_lines  # noqa: E402
 from TernarySegmentLib.training.experiments.float_reference import FloatReference, evaluate_float_reference  # noqa: E402
@@ -170,7 +172,9 @@ def test_a_twin_decides_in_the_place_of_the_fine_network_and_is_scored_beside_it
     assert picture.score.agreement is None
     assert picture.score.failure, "a scan that is refused does not end the comparison"
     region = run_pipeline(segment(ct, quick_options())).region
-    box = grid_over(region, reference.spacing, reference.network.multiple).box
+    scale = grid_scale(body_size_in(ct, region))
+    assert scale < 1, "a small patient, whose grid is finer"
+    box = grid_over(region, reference.spacing * scale, reference.network.multiple).box
     inside = np.minimum(box[1], bounds(ct)[1]) - np.maximum(box[0], bounds(ct)[0])
     assert referenced.score.agreement.volume_ml == pytest.approx(np.prod(inside) / 1000, rel=0.05)
     assert list(summary_lines([referenced]))[-1].startswith("failed: abdomen by the float reference: Dice 0.")

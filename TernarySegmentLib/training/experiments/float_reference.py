@@ -1,7 +1,7 @@
 """A trained torch network in the place of the fine integer network: what does quantisation cost?
 
-Everything else is the pipeline's own: the region that the shipped coarse network finds, resampling, the choice of
-components, the way back to the scan's grid.
+Everything else is the pipeline's own: the box that the shipped coarse network finds, the patient's grid, resampling,
+the choice of pieces, the way back to the scan's grid. Only the box does not follow a mask that it seems to cut.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ import torch
 from torch.nn import functional as F
 
 from TernarySegmentLib.engine.levels import hu_to_levels
+from TernarySegmentLib.engine.network import drain
 from TernarySegmentLib.errors import InputError
-from TernarySegmentLib.imaging.grids import flip_box, grid_over, to_grid
-from TernarySegmentLib.pipeline import CLIP_LOGITS, Options, calmed, plausible, put_right, restored, run, segment
+from TernarySegmentLib.imaging.checks import check_ct
+from TernarySegmentLib.imaging.grids import blank, grid_over, to_grid
+from TernarySegmentLib.pipeline import CLIP_LOGITS, Options, calmed, load_model, plausible, put_right, restored
+from TernarySegmentLib.pipeline.clock import Clock
+from TernarySegmentLib.pipeline.decide import grid_scale
+from TernarySegmentLib.pipeline.localise import localise
 from TernarySegmentLib.training.data import divided, load_cases
 from TernarySegmentLib.training.evaluate import Compared, Score, judge
 from TernarySegmentLib.training.network import SegmentationNetwork
@@ -44,12 +49,17 @@ class FloatReference:
         return FloatReference(network, settings.spacing)
 
     def segment(self, ct: sitk.Image, options: Options) -> sitk.Image:
-        """The mask, uint8, on the scan's grid; empty where the coarse network sees no pancreas."""
-        result = run(segment(ct, options))
-        if result.region is None:
-            return result.mask
-        scan = put_right(ct, result.flipped)
-        grid = grid_over(flip_box(result.region, result.flipped), self.spacing, self.network.multiple)
+        """The mask, uint8, on the scan's grid; empty where the coarse network sees no pancreas.
+
+        Raises:
+            InputError: the image is not a usable CT.
+        """
+        check_ct(ct)
+        found = drain(localise(ct, load_model(options.model), options, Clock()))
+        if found.box is None:
+            return blank(ct)
+        scan = put_right(ct, found.flipped)
+        grid = grid_over(found.box, self.spacing * grid_scale(found.body), self.network.multiple)
         margin = self.margin(hu_to_levels(calmed(to_grid(scan, grid))))
         return restored(margin, plausible(margin, grid), grid, scan, ct)
 
