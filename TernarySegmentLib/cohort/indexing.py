@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -17,6 +18,8 @@ from TernarySegmentLib.imaging.files.reading import VOLUME_SUFFIXES, read_ct
 from TernarySegmentLib.imaging.files.series import read_slices
 from TernarySegmentLib.imaging.files.stored import files_of
 from TernarySegmentLib.pipeline import Options, Progress
+
+log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 60.0
 """What a killed run loses, at most, besides the scan that it was at."""
@@ -111,7 +114,8 @@ def grow_index(
 ) -> Generator[IndexStep, None, Index]:
     """Add the scans that an index lacks; yields after each scan and returns the index, which is also written.
 
-    A scan is known by its name and its bytes: one that has changed is described anew. When the generator is closed,
+    A scan is known by its name and its bytes: one that has changed is described anew, one in which nothing was found is
+    not looked at again, one that could not be read is. When the generator is closed,
     the index file holds all that was described; when the process is killed, all up to the last save.
 
     Args:
@@ -141,10 +145,13 @@ def grow_index(
                     known[scan.name], added = entry, True
             except TernarySegmentError as error:
                 reason = str(error)
-                if entry is not None:
+                if entry is not None and not isinstance(error.__cause__, OSError):  # a disk may do better next time
                     without[entry.content] = reason
-            except (OSError, MemoryError) as error:  # may go better another time
+            except (OSError, MemoryError) as error:
                 reason = f"“{scan.source}” cannot be read ({error}); make sure of the file and index again."
+            except Exception as error:  # one scan must not stop the others; the traceback goes to the log
+                log.exception("%s has no code", scan.name)
+                reason = f"An unexpected error, please report it: {type(error).__name__}: {error}"
             if reason and entry is not None and entry is not known.get(scan.name, entry):
                 index = index.lacking({scan.name})  # what the name stood for before is not this scan
             if fresh and time.monotonic() - saved_at > SAVE_EVERY_S:

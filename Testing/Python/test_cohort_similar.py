@@ -328,6 +328,38 @@ def test_what_a_scan_was_before_leaves_the_index_when_the_new_one_has_no_code(tm
     assert index.levels.shape == (1, 96)
 
 
+def test_a_scan_that_failed_is_tried_again_and_stops_no_other(tmp_path, monkeypatch, caplog):
+    folder, path = tmp_path / "archive", tmp_path / "index.npz"
+    folder.mkdir()
+    for name in ("a.nrrd", "b.nrrd", "c.nrrd"):
+        (folder / name).write_text(name)
+    described = scans(1)[0][1]
+    failing = True
+
+    def describe(scan, *_):
+        if failing and scan.name == "a.nrrd":
+            raise InputError("“a.nrrd” cannot be read (Input/output error).") from OSError(5, "Input/output error")
+        if failing and scan.name == "b.nrrd":
+            raise RuntimeError("nobody thought of this")
+        return described
+
+    def grown(index):
+        steps, reasons = grow_index(index, find_scans(folder), path, Options()), []
+        index = drain(steps, lambda step: reasons.append(step.reason))
+        return index, reasons
+
+    monkeypatch.setattr(indexing, "_described", describe)
+    index, reasons = grown(Index.empty("model", 96))
+    assert [entry.name for entry in index.entries] == ["c.nrrd"]
+    assert "Input/output error" in reasons[0]
+    assert "please report it: RuntimeError: nobody thought of this" in reasons[1]
+    assert "Traceback" in caplog.text
+    failing = False
+    index, reasons = grown(read_index(path))
+    assert sorted(entry.name for entry in index.entries) == ["a.nrrd", "b.nrrd", "c.nrrd"]
+    assert not any(reasons)
+
+
 def test_a_folder_without_scans_is_refused(tmp_path):
     with pytest.raises(InputError, match="There is no CT"):
         find_scans(tmp_path)
