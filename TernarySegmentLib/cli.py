@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import logging
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,7 @@ def _segment(options: argparse.Namespace) -> int:
         for name, path in written.items():
             print(f"written before the error: {name}: {path}", file=sys.stderr)
         raise
+    _remove_earlier(outputs, written)
     for warning in result.warnings:
         print(f"note: {warning}", file=sys.stderr)
     _tell(result, written)
@@ -142,6 +144,28 @@ def _write(
         report = report_of(options.input, ct, result, regions, {**written, "report": str(options.report)})
         write_json(report, options.report)
         written["report"] = str(options.report)
+
+
+def _remove_earlier(outputs: Outputs, written: Collection[str]) -> None:
+    """Delete what an earlier run left where this one, having found nothing, writes nothing: it would pass for this
+    scan's.
+
+    Raises:
+        OutputError: a file cannot be deleted.
+    """
+    from TernarySegmentLib.errors import OutputError
+
+    for name, path in vars(outputs).items():
+        if path is None or name in written or not path.is_file():
+            continue
+        try:
+            path.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"No pancreas was found, and “{path}” of an earlier run cannot be deleted ({error.strerror or error}); "
+                "delete it, it is not of this run."
+            ) from error
+        print(f"note: “{path}” of an earlier run was deleted; this one found no pancreas.", file=sys.stderr)
 
 
 def _tell(result: Result, outputs: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import subprocess
@@ -358,9 +359,15 @@ def test_command_line_writes_a_dicom_segmentation_of_a_dicom_folder(tmp_path, ca
 def test_command_line_writes_no_empty_dicom_segmentation(tmp_path, capsys):
     below = make_phantom(0, spacing=(3.0, 3.0, 5.0)).ct[:, :, :12]
     source = patient_series(tmp_path / "ct", sitk.Cast(below, sitk.sitkInt16))
-    code = cli.main(["segment", str(source), "-o", str(tmp_path / "p.dcm"), "-q"])
+    mask, surface, report = (tmp_path / name for name in ("p.dcm", "p.stl", "p.json"))
+    for earlier in (mask, surface):
+        earlier.write_text("another patient's")
+    code = cli.main(["segment", str(source), "-o", str(mask), "--surface", str(surface), "--report", str(report), "-q"])
     said = capsys.readouterr()
-    assert not (tmp_path / "p.dcm").exists()
+    assert not mask.exists()
+    assert not surface.exists(), "what an earlier run left would pass for this scan's"
+    assert said.err.count("of an earlier run was deleted") == 2
+    assert json.loads(report.read_text())["outputs"] == {"report": str(report)}
     assert (code, "No mask was written" in said.out) == (cli.EXIT_NOTHING_FOUND, True), said.err
 
 
