@@ -65,7 +65,7 @@ class Found:
 class _Entry:
     """A file to look at; ``listed`` when it was named itself and not found in a folder. A folder only to be refused.
 
-    Of a slice, ``series`` is the only SeriesInstanceUID wanted; empty for any.
+    Of a slice, ``series`` is the only SeriesInstanceUID wanted; empty for any. ``line`` is that of a list, else 0.
     """
 
     path: Path
@@ -74,6 +74,7 @@ class _Entry:
     series: str = ""
     region: Box | None = None
     refusal: str = ""
+    line: int = 0
 
 
 def find_cases(
@@ -88,7 +89,7 @@ def find_cases(
     - A pattern such as ``scans/*/ct.nii.gz`` or ``scans/**/*.nrrd``, where the shell has not resolved it already.
     - A list is a ``.csv`` with a column ``input`` (a path; relative ones count from the list's folder) and, where
       wanted, ``name``, ``series`` (SeriesInstanceUID, where a folder holds several) and ``region`` (six numbers in LPS,
-      mm: two opposite corners). A results table is such a list.
+      mm: two opposite corners). A results table is such a list. A row without a scan is a scan that fails.
 
     The names are the paths below the deepest folder that holds all inputs.
 
@@ -101,10 +102,14 @@ def find_cases(
         InputError: an input does not exist, a list is not understood, or no scan was found.
     """
     entries: dict[tuple[Path, str], _Entry] = {}
-    for each in inputs:
-        for entry in _entries(Path(each), output.resolve()):
-            key = entry.path.resolve(), entry.series
-            entries[key] = _more_detailed(entries.get(key, entry), entry)
+    named: list[tuple[_Entry, set[Path]]] = []
+    for path in [path for each in inputs for path in _resolved(Path(each), output.resolve())]:
+        for row in _rows(path):
+            found = list(_files(row, output.resolve()))
+            named.append((row, {entry.path.resolve() for entry in found}))
+            for entry in found:
+                key = entry.path.resolve(), entry.series
+                entries[key] = _more_detailed(entries.get(key, entry), entry)
     base = _base([Path(each) for each in inputs], list(entries.values()))
     refused = [entry for entry in entries.values() if entry.refusal]
     files = [entry for entry in entries.values() if not entry.refusal]
@@ -115,40 +120,68 @@ def find_cases(
         cases.append(Case(name, path, files_of(path), region=entry.region))
     others = [entry for entry in files if not entry.path.name.lower().endswith(VOLUME_SUFFIXES)]
     dicom, notes = _dicom_cases(others, base, looked_at)
-    cases = _unique([_in_unicode(case) for case in (*cases, *dicom)])
+    cases += dicom
     if not cases:
-        named = ", ".join(f"“{each}”" for each in inputs)
+        given = ", ".join(f"“{each}”" for each in inputs)
         raise InputError(
-            f"There is no CT in {named}; give files ending in {', '.join(VOLUME_SUFFIXES)}, or folders with DICOM "
+            f"There is no CT in {given}; give files ending in {', '.join(VOLUME_SUFFIXES)}, or folders with DICOM "
             "series of CT."
         )
+    for row in _without_scan(named, cases):
+        series = f" with the SeriesInstanceUID {row.series}" if row.series else ""
+        sentence = f"There is no CT volume{series} in “{row.path}”"
+        if row.line:  # a list says what scans there are
+            name = row.name or _relative(_place(row.path), base)
+            cases.append(Case(name, row.path, (), refusal=f"{sentence}; check line {row.line} of the list."))
+        elif not row.path.name.lower().endswith(NO_IMAGE):
+            notes.append(f"{sentence}; it is passed over.")
+    cases = _unique([_in_unicode(case) for case in cases])
     return Found(tuple(sorted(cases, key=lambda case: case.name)), tuple(notes))
+
+
+def _without_scan(named: Iterable[tuple[_Entry, set[Path]]], cases: Iterable[Case]) -> Iterator[_Entry]:
+    """What the user named, with the files found in it, and no scan came of."""
+    series: dict[Path, set[str]] = {}
+    for case in cases:
+        for file in (*case.files, case.source.resolve()):
+            series.setdefault(file, set()).add(case.series)
+    for row, files in named:
+        if not any(row.series in ("", *series[file]) for file in files & series.keys()):
+            yield row
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _entries(given: Path, output: Path) -> Iterator[_Entry]:
-    """The files that one input stands for."""
-    if given.is_dir():
-        yield from _walk(given, output)
-    elif given.is_file() and given.suffix.lower() == LIST_SUFFIX:
-        for entry in _listed(given):
-            if entry.path.is_dir():
-                for each in _walk(entry.path, output):
-                    if not (entry.series and each.path.name.lower().endswith(VOLUME_SUFFIXES)):
-                        yield replace(entry, path=each.path, listed=False)
-            else:
-                yield entry
-    elif given.is_file():
-        yield _Entry(given, listed=True)
+def _resolved(given: Path, output: Path) -> Iterator[Path]:
+    """The files and folders that one input stands for: itself, or what matches it."""
+    if given.is_dir() or given.is_file():
+        yield given
+        return
+    matches = [Path(match) for match in sorted(glob.glob(str(given), recursive=True))]
+    if not matches:
+        raise InputError(f"There is no file or folder “{given}”; check the path.")
+    for match in matches:
+        if output not in (match.resolve(), *match.resolve().parents):  # results of an earlier run are no scans
+            yield match
+
+
+def _rows(path: Path) -> Iterator[_Entry]:
+    """What a list names; any other file, and a folder, names itself."""
+    if path.suffix.lower() == LIST_SUFFIX and path.is_file():
+        yield from _listed(path)
     else:
-        matches = [Path(match) for match in sorted(glob.glob(str(given), recursive=True))]
-        if not matches:
-            raise InputError(f"There is no file or folder “{given}”; check the path.")
-        for match in matches:
-            if output not in (match.resolve(), *match.resolve().parents):  # results of an earlier run are no scans
-                yield from _entries(match, output)
+        yield _Entry(path, listed=True)
+
+
+def _files(row: _Entry, output: Path) -> Iterator[_Entry]:
+    """The files to look at of what was named."""
+    if not row.path.is_dir():
+        yield row
+        return
+    for each in _walk(row.path, output):
+        if not (row.series and each.path.name.lower().endswith(VOLUME_SUFFIXES)):
+            yield replace(each, name=row.name, series=row.series, region=row.region)
 
 
 def _more_detailed(one: _Entry, other: _Entry) -> _Entry:
@@ -229,7 +262,7 @@ def _listed(path: Path) -> Iterator[_Entry]:
                 f"Line {number} of “{path}” names “{given}” once more after line {before}; leave one of the lines out."
             )
         name, region = _name(row.get("name"), path, number), _region(row.get("region"), path, number)
-        yield _Entry(source, True, name, series, region)
+        yield _Entry(source, True, name, series, region, line=number)
 
 
 def _name(text: str | None, path: Path, number: int) -> str:
@@ -291,10 +324,10 @@ def _dicom_cases(
     files = sorted(wanted.keys() | {p for p in beside if p.is_file() and not p.name.startswith(".")})
     if not files:
         return [], []
-    found, damaged = find_ct_series(files, looked_at)
+    found = find_ct_series(files, looked_at)
     notes: list[str] = []
     cases: list[Case] = []
-    for series in found:
+    for series in found.series:
         asked = [entry for file in series.files for entry in wanted.get(file, ()) if entry.series in ("", series.uid)]
         if not asked:
             continue
@@ -304,13 +337,17 @@ def _dicom_cases(
             notes.append(f"{folder}: a CT series of {len(series.files)} slices is passed over; it is no volume.")
             continue
         name = entry.name or _relative(_folder([_place(each.path) for each in asked]), base)
-        cases.append(Case(name, folder, series.files, series.uid, entry.region))
-    for file, sentence in damaged.items():
+        cases.append(Case(name, folder, series.files, series.uid, entry.region, series.fault))
+    alone = dict(found.multi_frame)
+    for file, sentence in found.damaged.items():
         # the damaged slice belongs to the series beside it, which is then no whole volume
-        of = [case for case in cases if case.source == file.parent]
+        of = [case for case in cases if file.parent in {each.parent for each in case.files}]
         if of:
             cases = [replace(case, refusal=sentence) if case in of else case for case in cases]
-        elif file in wanted:
+        else:
+            alone[file] = sentence
+    for file, sentence in alone.items():
+        if file in wanted:
             cases.append(Case(_relative(_place(wanted[file][0].path), base), file, (file,), refusal=sentence))
     shared = Counter(case.name for case in cases)
     return [

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import pydicom
 import pytest
 import SimpleITK as sitk
 from test_imaging_reading import UID, ct_image, write_dicom
@@ -252,6 +253,69 @@ def test_a_damaged_slice_refuses_its_series_only(archive):
     refusals = {case.name: case.refusal for case in find_cases([archive], archive / "out").cases}
     assert "IM0003" in refusals["p2/ct"]
     assert not refusals[f"p1/study/{UID}.1"]
+
+
+def test_a_damaged_slice_refuses_its_series_in_several_folders_too(archive):
+    (archive / "p2" / "more").mkdir()
+    for file in sorted((archive / "p2" / "ct").iterdir())[6:]:
+        file.rename(archive / "p2" / "more" / file.name)
+    damaged = archive / "p2" / "more" / "IM0011"
+    damaged.write_bytes(damaged.read_bytes()[:600])
+    [case] = find_cases([archive / "p2"], archive / "out").cases
+    assert "IM0011" in case.refusal
+
+
+def test_slices_that_a_copy_left_empty_refuse_their_series_only(archive):
+    for file in sorted((archive / "p2" / "ct").iterdir())[10:]:
+        file.write_bytes(b"")
+    refusals = {case.name: case.refusal for case in find_cases([archive], archive / "out").cases}
+    assert "IM0010” lies among the CT slices" in refusals["p2/ct"]
+    assert not refusals[f"p1/study/{UID}.1"]
+
+
+def test_a_multi_frame_ct_is_a_scan_that_fails(archive):
+    file = archive / "p2" / "enhanced"
+    header = pydicom.dcmread(archive / "p2" / "ct" / "IM0003")
+    header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    header.save_as(file)
+    refusals = {case.name: case.refusal for case in find_cases([archive / "p2"], archive / "out").cases}
+    assert refusals.pop("ct") == ""
+    assert "multi-frame" in refusals.pop("enhanced")
+    assert not refusals
+
+
+def test_a_row_of_a_list_without_a_scan_is_a_scan_that_fails(archive):
+    touch(archive, "empty/notes.txt")
+    rows = [
+        ("p2/ct", "good", ""), ("p2/mr", "mr", ""), ("empty", "nothing", ""),
+        ("p1/study", "other", f"{UID}.9"), ("p1/study", "scout", f"{UID}.3"),
+    ]  # fmt: skip
+    table = archive / "list.csv"
+    table.write_text("\n".join(["input,name,series", *(",".join(row) for row in rows)]), encoding="utf-8")
+    found = {case.name: case.refusal for case in find_cases([table], archive / "out").cases}
+    assert found.pop("good") == ""
+    assert {name: "check line" in refusal for name, refusal in found.items()} == dict.fromkeys(
+        ["mr", "nothing", "other", "scout"], True
+    )
+    assert "line 3" in found["mr"]
+    assert f"{UID}.9" in found["other"]
+
+
+def test_a_folder_or_file_without_a_scan_is_told(archive):
+    inputs = [archive / "p2" / "ct", archive / "p2" / "mr", archive / "p2" / "DICOMDIR", archive / "p2" / "notes.txt"]
+    found = find_cases(inputs, archive / "out")
+    assert len(found.cases) == 1
+    assert [str(each) in note for each, note in zip(inputs[1:3], found.notes, strict=True)] == [True, True]
+
+
+def test_a_folder_of_a_list_that_may_not_be_read_is_a_scan_that_fails(unprivileged):
+    touch(unprivileged, "p1/a/ct.nii", "p1/closed/ct.nii")
+    (unprivileged / "list.csv").write_text("input\np1\n", encoding="utf-8")
+    (unprivileged / "p1" / "closed").chmod(0)
+    refusals = [case.refusal for case in find_cases([unprivileged / "list.csv"], unprivileged / "out").cases]
+    (unprivileged / "p1" / "closed").chmod(0o700)
+    assert any("cannot be read" in refusal for refusal in refusals)
+    assert len(refusals) == 2
 
 
 def test_a_real_series_is_found_in_a_folder_above_it(shared_data):

@@ -249,8 +249,11 @@ def test_captures_beside_the_ct_of_another_study_are_found_and_read(series, tmp_
     for file in (tmp_path / "other").iterdir():
         edit(file, StudyInstanceUID=f"{UID}.800", PatientID="another")
     to_captures(tmp_path / "other")
-    found, damaged = find_ct_series([*series.iterdir(), *(tmp_path / "other").iterdir()])
-    assert (sorted(len(each.files) for each in found), damaged) == (sorted([len(list(series.iterdir())), 30]), {})
+    found = find_ct_series([*series.iterdir(), *(tmp_path / "other").iterdir()])
+    assert (sorted(len(each.files) for each in found.series), found.damaged) == (
+        sorted([len(list(series.iterdir())), 30]),
+        {},
+    )
     for number, file in enumerate(sorted((tmp_path / "other").iterdir())):
         file.rename(series / f"capture{number}.dcm")
     assert_same(read_ct(series / "capture3.dcm"), other)

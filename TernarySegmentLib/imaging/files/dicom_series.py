@@ -40,7 +40,7 @@ def read_folder(folder: Path) -> sitk.Image:
             "%d CT series in “%s” (%s slices); the largest is taken: %s.",
             len(groups), folder, ", ".join(str(len(group)) for group in groups), groups[0][0].series,
         )  # fmt: skip
-    _refuse_lost(groups[0], found.foreign)
+    refuse_lost(groups[0], found.foreign)
     return read_stack(stack(groups[0], groups[0][0].path.parent))
 
 
@@ -57,15 +57,13 @@ def read_series_of(path: Path) -> sitk.Image:
     beside = scan(file for file in files_in(path.parent) if file.parent == path.parent)
     groups = volumes([s for s in (*beside.slices, *beside.captures) if s.series == mine[0].series])
     group = next(group for group in groups if any(s.instance == mine[0].instance for s in group))
-    _refuse_lost(group, beside.foreign)
+    refuse_lost(group, beside.foreign)
     return read_stack(stack(group, path.parent))
 
 
 def _none_found(folder: Path, found: Folder) -> InputError:
     if found.multi_frame:
-        return InputError(
-            f"“{found.multi_frame[0].name}” is a multi-frame CT; export it as single slices or convert it to NIfTI."
-        )
+        return InputError(multi_frame_fault(found.multi_frame[0]))
     if found.modalities:
         return InputError(
             f"The folder “{folder}” holds DICOM objects of modality {', '.join(sorted(found.modalities))}, none of "
@@ -88,8 +86,17 @@ def _not_a_slice(path: Path, own: Folder) -> InputError:
     )
 
 
-def _refuse_lost(slices: Sequence[Slice], foreign: Sequence[Path]) -> None:
-    """Refuse a file that is named like the slices but is no DICOM: a slice that was lost in a copy."""
+def multi_frame_fault(path: Path) -> str:
+    """What is said of an enhanced CT: all slices in one file."""
+    return f"“{path.name}” is a multi-frame CT; export it as single slices or convert it to NIfTI."
+
+
+def refuse_lost(slices: Sequence[Slice], foreign: Sequence[Path]) -> None:
+    """Refuse a file that is named like the slices but is no DICOM: a slice that was lost in a copy.
+
+    Raises:
+        InputError: naming the file.
+    """
     patterns = {_pattern(s.path) for s in slices}
     for path in foreign:
         if _pattern(path) in patterns:
