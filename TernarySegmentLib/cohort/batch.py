@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from TernarySegmentLib.cohort.cases import Case
 from TernarySegmentLib.cohort.cluster import Certificates, local_client, plan_here, remote_client, run_on
 from TernarySegmentLib.cohort.overview import OVERVIEW_NAME
-from TernarySegmentLib.cohort.record import Record, is_foreign, record_path
+from TernarySegmentLib.cohort.record import Record, is_foreign, read_record, record_path
 from TernarySegmentLib.cohort.scan import Outcome, Work, segment_case
 from TernarySegmentLib.cohort.table import CSV_NAME, PARQUET_NAME
 from TernarySegmentLib.errors import OutputError
@@ -81,6 +81,8 @@ def check_batch_outputs(cases: Sequence[Case], work: Work, inputs: Sequence[str 
     for name in RESULTS:
         _refuse_scan(work.folder / name, scans)
     for case in cases:
+        record = read_record(work.folder, case.name)
+        damaged = record is None and record_path(work.folder, case.name).exists()  # then nobody knows
         for kind, path in work.paths(case).items():
             key = path.relative_to(work.folder).as_posix().casefold()
             if key in taken:
@@ -90,6 +92,12 @@ def check_batch_outputs(cases: Sequence[Case], work: Work, inputs: Sequence[str 
                 )
             taken[key] = f"“{case.name}”"
             _refuse_scan(path, scans)
+            own = damaged or kind == "record" or (record and path.relative_to(work.folder).as_posix() in record.owned)
+            if path.exists() and not own:
+                raise OutputError(
+                    f"“{path}” is there already, and no record says that a batch wrote it; choose another output "
+                    "folder, or move the file."
+                )
         if is_foreign(record_path(work.folder, case.name)):
             raise OutputError(
                 f"“{record_path(work.folder, case.name)}” is no record of this program and would be overwritten; "

@@ -17,7 +17,7 @@ Status = Literal["segmented", "nothing found", "failed"]
 SUFFIX = ".json"
 """Of a record; it lies beside the scan's mask."""
 
-NOT_IN_TABLE = ("report", "thumbnail", "outputs", "left", "stamp", "settings")
+NOT_IN_TABLE = ("report", "thumbnail", "outputs", "left", "digests", "stamp", "settings")
 """Fields too long for a table, or of use to the next run only."""
 
 
@@ -45,6 +45,7 @@ class Record:
         settings: digest of the options that change an output.
         outputs: path of each output by its kind, in the output folder.
         left: paths that earlier runs wrote, this one did not write anew, and nobody removed.
+        digests: SHA-256 of what was written, by path: a mask that a person has corrected since is not overwritten.
         finished: UTC, ISO 8601.
         report: what ``segment --report`` writes.
         thumbnail: a PNG as a data URI.
@@ -76,8 +77,14 @@ class Record:
     settings: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
     left: tuple[str, ...] = ()
+    digests: dict[str, str] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
     thumbnail: str = ""
+
+    @property
+    def owned(self) -> set[str]:
+        """Paths of what this program has written of the scan, in this run or before."""
+        return {*self.outputs.values(), *self.left}
 
     @property
     def done(self) -> bool:

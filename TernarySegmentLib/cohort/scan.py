@@ -27,6 +27,7 @@ from TernarySegmentLib.review.suspicious_regions import find_suspicious_regions,
 
 log = logging.getLogger(__name__)
 
+STOPPED = "The batch was stopped at this scan; run it again."
 NO_MEMORY = "There is not enough free memory for this scan; use fewer workers, or cut the scan to the abdomen."
 
 
@@ -161,6 +162,7 @@ def segment_case(case: Case, work: Work, watch: Callable[[Progress], None] = lam
             return Outcome(done, reused=True)
         _remove_remains(work, case)
         record = replace(record, stamp=stamp_of(case.files), content=content_hash(case.files))
+        _claim(work, case, record)
         record = _segmented(case, work, record, watch)
     except TernarySegmentError as error:
         record = replace(record, failure=str(error))
@@ -176,10 +178,11 @@ def segment_case(case: Case, work: Work, watch: Callable[[Progress], None] = lam
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
     before = read_record(work.folder, case.name)
-    earlier = {*before.outputs.values(), *before.left} - set(record.outputs.values()) if before is not None else set()
-    outdated = earlier if before is not None and _is_outdated(before, record) else set()
     try:
-        record = replace(record, left=tuple(sorted(earlier - outdated)))
+        earlier, outdated = _earlier(work, before, record) if before is not None else (set(), set())
+        left = sorted(earlier - outdated)
+        kept = {path: before.digests[path] for path in left if path in before.digests} if before is not None else {}
+        record = replace(record, left=tuple(left), digests={**kept, **record.digests})
         record.write(work.folder)
         for path in outdated:
             with suppress(OSError):
@@ -210,6 +213,7 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
         backend=result.backend,
         mask=relative.get("mask", ""),
         outputs=relative,
+        digests={path: content_hash([work.folder / path]) for path in relative.values()},
         report=report_of(case.source, ct, result, regions, relative),
         thumbnail=thumbnail_png(ct, result.mask),
     )
@@ -221,6 +225,45 @@ def _segmented(case: Case, work: Work, record: Record, watch: Callable[[Progress
         record, volume_ml=round(measures.volume_ml, 3), mean_hu=round(measures.mean_hu, 2),
         sd_hu=round(measures.sd_hu, 2), extent_rl_mm=right_left, extent_ap_mm=front_back, extent_si_mm=foot_head,
     )  # fmt: skip
+
+
+def _claim(work: Work, case: Case, record: Record) -> None:
+    """Say in the record what is about to be written, so that a run after a killed one knows it for its own.
+
+    Raises:
+        OutputError: a person has changed what would be overwritten; or the folder cannot be written.
+    """
+    planned = {
+        path.relative_to(work.folder).as_posix() for kind, path in work.paths(case).items() if kind != "record"
+    }  # fmt: skip
+    # of an earlier run its content stays: what that run wrote is of the scan as it was then
+    claim = read_record(work.folder, case.name) or replace(record, content="")
+    for path in sorted(planned):
+        if _is_edited(work, claim, path):
+            raise OutputError(
+                f"“{work.folder / path}” was changed since a batch wrote it, and would be overwritten; move it or "
+                "delete it."
+            )
+    owned = tuple(sorted(claim.owned | planned))
+    digests = {path: digest for path, digest in claim.digests.items() if path not in planned}
+    claim = replace(claim, status="failed", failure=STOPPED, outputs={}, mask="", left=owned, digests=digests)
+    claim.write(work.folder)
+
+
+def _is_edited(work: Work, record: Record, path: str) -> bool:
+    """Test if a file is another than was written."""
+    try:
+        return path in record.digests and content_hash([work.folder / path]) != record.digests[path]
+    except OSError:  # it is gone
+        return False
+
+
+def _earlier(work: Work, before: Record, record: Record) -> tuple[set[str], set[str]]:
+    """What earlier runs wrote and this one did not, as far as it is there; and what of it is to go."""
+    earlier = {path for path in before.owned - set(record.outputs.values()) if (work.folder / path).exists()}
+    if not _is_outdated(before, record):
+        return earlier, set()
+    return earlier, {path for path in earlier if not _is_edited(work, before, path)}
 
 
 def _is_outdated(before: Record, record: Record) -> bool:

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from quick_model import quick_model
 
 from TernarySegmentLib import cli
+from TernarySegmentLib.cohort.scan import STOPPED
 from TernarySegmentLib.phantom import make_phantom
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,5 +66,6 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str], se
 
 
 def records_in(folder: Path) -> list[Path]:
-    """The records that are whole."""
-    return [path for path in folder.rglob("*.json") if not path.name.startswith(".")]
+    """The records of scans that were done to the end."""
+    whole = [path for path in folder.rglob("*.json") if not path.name.startswith(".")]
+    return [path for path in whole if STOPPED not in path.read_text(encoding="utf-8")]

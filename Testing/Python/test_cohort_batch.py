@@ -18,6 +18,7 @@ from test_imaging_reading import UID
 
 from TernarySegmentLib import cli
 from TernarySegmentLib.cohort.commands import EXIT_SOME_FAILED
+from TernarySegmentLib.cohort.outputs import write_outputs
 from TernarySegmentLib.cohort.record import read_record
 from TernarySegmentLib.errors import InputError
 from TernarySegmentLib.imaging.files.atomic import atomic_path, remains_of
@@ -167,6 +168,42 @@ def test_a_failure_does_not_make_the_mask_of_what_a_scan_was_before_stay(scans, 
 def test_another_format_leaves_the_masks_that_are_there(scans, output):
     assert batch(scans, "-o", output, "--format", ".nii.gz") == 0
     assert all((output / "p1" / f"ct{suffix}").is_file() for suffix in (".nii.gz", ".seg.nrrd"))
+
+
+@pytest.mark.parametrize("scan_too", [False, True])
+def test_a_corrected_mask_is_never_overwritten(scans, output, tmp_path, scan_too):
+    copied = Path(shutil.copytree(scans, tmp_path / "scans"))
+    mask = output / "p1" / "ct.seg.nrrd"
+    corrected = sitk.ReadImage(str(mask))
+    corrected[10:20, 10:20, 10:20] = 1
+    sitk.WriteImage(corrected, str(mask), useCompression=True)
+    before = mask.read_bytes()
+    if scan_too:
+        changed_content(copied, output)
+    for options in ([], ["--format", ".nii.gz"], []):
+        assert batch(copied, "-o", output, "--smoothing", "1", *options) == (0 if options else EXIT_SOME_FAILED)
+        assert mask.read_bytes() == before
+    assert "was changed since" in read_record(output, "p1/ct").failure
+    mask.unlink()
+    assert batch(copied, "-o", output, "--smoothing", "1") == 0
+    assert mask.is_file()
+
+
+def test_what_a_killed_batch_was_about_to_write_is_its_own(scans, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+
+    def killed(*arguments):
+        for kind, path in write_outputs(*arguments):
+            assert kind == "mask", path
+            raise KeyboardInterrupt  # no record says what was written
+
+    with monkeypatch.context() as killing:
+        killing.setattr("TernarySegmentLib.cohort.scan.write_outputs", killed)
+        assert batch(scans / "p1", "-o", output) == 130
+    assert (output / "ct.seg.nrrd").is_file()
+    assert not records_in(output)
+    assert batch(scans / "p1", "-o", output) == 0
+    assert read_record(output, "ct").left == ()
 
 
 def test_moved_and_touched_scans_are_known_by_their_content(scans, output, tmp_path):
@@ -355,10 +392,18 @@ def mask_over_a_confidence_map(folder: Path) -> list:
     return [folder / "scans", "-o", folder / "out", "--format", ".nii.gz", "--confidence", ".nii.gz"]
 
 
+def over_an_experts_mask(folder: Path) -> list:
+    shutil.copy(folder / "scans" / "p1" / "ct.nii.gz", folder / "scans" / "p1" / "ct.seg.nrrd")
+    return [folder / "scans", "-o", folder / "scans"]
+
+
 @pytest.mark.parametrize(
     "way",
-    [into_the_scans, through_a_link, over_the_list, over_a_header_beside_the_scan, mask_over_a_confidence_map],
-)
+    [
+        into_the_scans, through_a_link, over_the_list, over_a_header_beside_the_scan, mask_over_a_confidence_map,
+        over_an_experts_mask,
+    ],
+)  # fmt: skip
 def test_a_batch_that_would_overwrite_what_is_not_its_own_is_refused_before_computing(scans, tmp_path, way, capsys):
     shutil.copytree(scans, tmp_path / "scans")
     arguments = way(tmp_path)
